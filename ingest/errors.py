@@ -46,11 +46,19 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault of
     """A request is answered with an error envelope.
 
     `code` decides status and headers; `message` replaces the code's own text; `details` is shown to the client, so it
-    names positions and limits, never a value.
+    names positions and limits, never a value; `retry_after_s` is the least wait, where more is known than the code says.
     """
 
-    def __init__(self, code: Code, message: str | None = None, details: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        code: Code,
+        message: str | None = None,
+        details: Mapping[str, object] | None = None,
+        *,
+        retry_after_s: int | None = None,
+    ) -> None:
         super().__init__(code.name)
         self.code = code
         self.message = message or code.value.message
         self.details = details
+        self.retry_after_s = retry_after_s

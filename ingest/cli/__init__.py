@@ -1,5 +1,46 @@
-"""The command line."""
+"""The console command `ingest`. Every failure ends in exit code 1 and one clear line on stderr."""
+
+import sys
+
+import click
+
+from ingest.cli.apps import apps
+from ingest.cli.dev import dev
+from ingest.cli.serve import serve, worker
+from ingest.cli.settings import settings
+from ingest.cli.tail import tail
+from ingest.cli.topics import topics
+from ingest.settings import SettingsError
+from ingest.transport.contract import ConfigurationError, Unavailable
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ingest-edge")
+def cli() -> None:
+    """Take events from SDKs: fast, safely and privately.
+
+    Settings are environment variables that begin with INGEST_; `ingest settings` lists them.
+    """
+
+
+for command in (dev, serve, worker, tail, topics, apps, settings):
+    cli.add_command(command)
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line and leave the process with its exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        code = 1
+    except click.ClickException as error:
+        error.show()
+        code = 1
+    except SettingsError as error:
+        for line in error.lines:
+            click.echo(f"ingest: {line}", err=True)
+        code = 1
+    except (ConfigurationError, Unavailable, OSError) as error:
+        click.echo(f"ingest: {error}", err=True)
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,101 @@
+"""`ingest dev`: the whole system on this machine, with demonstration data and nothing to configure."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import click
+import uvloop
+
+import ingest
+from ingest.cli.environment import DEV_FILE, read_settings
+from ingest.cli.serve import serve_alone
+from ingest.settings import Settings
+from ingest.transport.sealed import SealKeys
+from ingest.wiring import key_path
+
+CHECKOUT: Final = Path(ingest.__file__).parent.parent
+EXAMPLES: Final = CHECKOUT / "examples"
+
+
+@click.command()
+@click.option("--kafka", is_flag=True, help="Publish to an Apache Kafka that is fetched and started for this run.")
+def dev(*, kafka: bool) -> None:
+    """Serve on this machine with a demo app, a demonstration geo file and a generated key.
+
+    Whatever the environment sets wins over these defaults. Ctrl-C answers what is in flight and stops everything that
+    this command started.
+    """
+    if not EXAMPLES.is_dir():
+        raise click.ClickException("`ingest dev` needs a checkout of the project, for its examples")
+    with contextlib.ExitStack() as stack:
+        started = stack.enter_context(_kafka()) if kafka else {}
+        given = {**_defaults(), **started, **os.environ}
+        settings = read_settings("dev", given)
+        _generate_key(settings)
+        with _told_to_other_commands(settings, given):
+            uvloop.run(serve_alone(settings, _announcement(settings)))
+
+
+def _defaults() -> dict[str, str]:
+    return {
+        "INGEST_APPS_FILE": str(EXAMPLES / "apps.toml"),
+        "INGEST_GEOIP_PATH": str(EXAMPLES / "demo-geo.mmdb"),
+        "INGEST_TRUSTED_PROXIES": "127.0.0.0/8,::1/128",
+    }
+
+
+@contextlib.contextmanager
+def _kafka() -> Iterator[dict[str, str]]:
+    """Run a broker of our own and yield the settings by which it is found."""
+    try:
+        from devservices.errors import DevServiceError  # noqa: PLC0415 - only a checkout has it
+        from devservices.kafka import KafkaCluster  # noqa: PLC0415
+    except ImportError:
+        raise click.ClickException("--kafka needs a checkout of the project; set INGEST_KAFKA_BOOTSTRAP instead") from None
+    folder = Path(os.environ.get("INGEST_DATA_DIR", "var")).absolute() / "kafka"
+    try:
+        with KafkaCluster(folder, report=lambda line: click.echo(line, err=True)) as cluster:
+            yield {"INGEST_KAFKA_BOOTSTRAP": cluster.bootstrap, "INGEST_KAFKA_ALLOW_SINGLE_COPY": "true"}
+    except DevServiceError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _generate_key(settings: Settings) -> None:
+    """Make the key of the local log if none is configured, readable by this user alone."""
+    path = key_path(settings)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if settings.spool_key is None and not path.exists():
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(SealKeys.generate())
+
+
+@contextlib.contextmanager
+def _told_to_other_commands(settings: Settings, given: dict[str, str]) -> Iterator[None]:
+    """Keep the settings where `ingest tail` and others look for them while this runs; secrets are not among them."""
+    names = ("INGEST_APPS_FILE", "INGEST_KAFKA_BOOTSTRAP", "INGEST_KAFKA_ALLOW_SINGLE_COPY", "INGEST_TOPIC_PREFIX")
+    path = settings.data_dir / DEV_FILE
+    path.write_text("".join(f"{name}={given[name]}\n" for name in names if name in given), encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _announcement(settings: Settings) -> str:
+    url = f"http://{settings.host}:{settings.port}"
+    return f"""
+The edge answers on {url}, for operators on http://{settings.admin_host}:{settings.admin_port}/metrics. Send it a batch:
+
+  curl -i {url}/events -H 'X-App-Id: app_demo' -H 'X-Forwarded-For: 203.0.113.7' \\
+    -H 'Content-Type: application/json' -d @examples/batch.json
+
+and look at what was stored:
+
+  .venv/bin/ingest tail events
+
+Ctrl-C stops everything.
+
+"""

@@ -1,0 +1,37 @@
+"""The admin surface, never public: is this process alive, may it get traffic, and its figures."""
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+Readiness = Callable[[], Awaitable[list[str]]]
+"""Answers with the reasons why no traffic should come, none when it may."""
+
+Exposition = Callable[[], Awaitable[bytes]]
+"""Answers with the figures of all workers in the text format of Prometheus."""
+
+
+def admin(readiness: Readiness, exposition: Exposition) -> Starlette:
+    """Return the application behind the admin port."""
+
+    async def live(_: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def ready(_: Request) -> Response:
+        reasons = await readiness()
+        if reasons:
+            return _json({"status": "not ready", "reasons": reasons}, 503)
+        return _json({"status": "ok"})
+
+    async def metrics(_: Request) -> Response:
+        return Response(await exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return Starlette(routes=[Route("/live", live), Route("/ready", ready), Route("/metrics", metrics)])
+
+
+def _json(body: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(body), status_code=status, media_type="application/json")

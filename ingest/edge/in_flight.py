@@ -1,0 +1,44 @@
+"""How much is being worked on at once: beyond its bounds a request is refused at once instead of waiting."""
+
+from ingest.errors import Code, Refusal
+
+
+class InFlight:
+    """Counts the requests that are being answered, and the bytes that they hold, against two bounds."""
+
+    __slots__ = ("bytes", "bytes_max", "requests", "requests_max")
+
+    def __init__(self, *, requests_max: int, bytes_max: int) -> None:
+        self.requests_max = requests_max
+        self.bytes_max = bytes_max
+        self.requests = 0
+        self.bytes = 0
+
+    def enter(self) -> "Slot":
+        """Count one more request. Raises `Refusal` with `OVERLOADED` where there is no room; then nothing is counted."""
+        if self.requests >= self.requests_max or self.bytes >= self.bytes_max:
+            raise Refusal(Code.OVERLOADED)
+        self.requests += 1
+        return Slot(self)
+
+
+class Slot:
+    """One request's place; it must be left exactly once."""
+
+    __slots__ = ("_all", "bytes")
+
+    def __init__(self, everything: InFlight) -> None:
+        self._all = everything
+        self.bytes = 0
+
+    def grow(self, size: int) -> None:
+        """Count `size` more bytes. Raises `Refusal` with `OVERLOADED` beyond the bound; then they are not counted."""
+        if self._all.bytes + size > self._all.bytes_max:
+            raise Refusal(Code.OVERLOADED)
+        self._all.bytes += size
+        self.bytes += size
+
+    def leave(self) -> None:
+        """Give back the place and all bytes."""
+        self._all.requests -= 1
+        self._all.bytes -= self.bytes

@@ -1,0 +1,143 @@
+"""One serving process: its parts, started in order and stopped in the reverse one."""
+
+import asyncio
+import gc
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from ingest.edge.admin import admin
+from ingest.edge.control import Report, answer_reports
+from ingest.edge.in_flight import InFlight
+from ingest.edge.region import Regions
+from ingest.edge.server import Server, admin_server
+from ingest.registry.snapshot import Registry
+from ingest.telemetry.exposition import expose
+from ingest.telemetry.log import Log
+from ingest.telemetry.metrics import Figures
+from ingest.telemetry.snapshot import Snapshot
+from ingest.transport.contract import Publisher
+
+GEO_RELOAD_S: Final = 5.0
+GC_THRESHOLDS: Final = (20_000, 20, 20)
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Worker:
+    """The parts of one serving process, made by `wiring`."""
+
+    server: Server
+    registry: Registry
+    publisher: Publisher
+    regions: Regions
+    in_flight: InFlight
+    figures: Figures
+    log: Log
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def report(self) -> Report:
+        """Tell whether traffic may come, and the figures of this moment."""
+        reasons = ["the process is stopping"] if self.stopping.is_set() else []
+        health = self.publisher.health()
+        if not health.ok:
+            reasons.append(health.reason)
+        return Report(reasons, self._sample())
+
+    def _sample(self) -> Snapshot:
+        figures, health, snapshot = self.figures, self.publisher.health(), self.registry.current()
+        figures.in_flight_requests = self.in_flight.requests
+        figures.in_flight_bytes = self.in_flight.bytes
+        figures.connections = len(self.server.server_state.connections)
+        figures.transport_ok = int(health.ok)
+        figures.transport_pending_records = health.pending_records
+        figures.transport_pending_age_seconds = health.pending_age_ms / 1000
+        figures.registry_apps = len(snapshot.apps)
+        figures.registry_loaded_timestamp_seconds = snapshot.loaded_at_ms / 1000
+        figures.registry_problems = len(self.registry.problems())
+        figures.geo_problems = len(self.regions.problems())
+        figures.log_fields_dropped = self.log.fields_dropped
+        figures.sample_process()
+        return figures.snapshot()
+
+
+async def run_alone(
+    worker: Worker, listener: socket.socket, admin_listener: socket.socket, started: Callable[[], None]
+) -> None:
+    """Serve both surfaces until SIGTERM or SIGINT; `started` is called once requests are answered.
+
+    Raises `ConfigurationError` where the transport may not be used, and `RegistryError` where no app can be read.
+    """
+
+    async def readiness() -> list[str]:
+        return worker.report().reasons
+
+    async def exposition() -> bytes:
+        return expose(worker.report().figures)
+
+    operators = admin_server(admin(readiness, exposition))
+    async with _serving(worker, listener) as serving:
+        answering = asyncio.create_task(operators.serve(sockets=[admin_listener]))
+        started()
+        await _first(worker.stopping, serving, answering)
+    operators.should_exit = True
+    await answering
+
+
+async def run_as_one_of_several(worker: Worker, listener: socket.socket, control: socket.socket) -> None:
+    """Serve as a supervisor's child until SIGTERM, or until the supervisor at the other end of `control` is gone."""
+    async with _serving(worker, listener) as serving:
+        reporting = asyncio.create_task(answer_reports(control, worker.report))
+        await _first(worker.stopping, serving, reporting)
+        reporting.cancel()
+
+
+@asynccontextmanager
+async def _serving(worker: Worker, listener: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
+    """Start all parts; at the end answer what is in flight, store what was taken, and stop them."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stopping.set)
+    try:
+        await worker.publisher.start()
+        await worker.registry.start()
+        reloading = asyncio.create_task(_reload_regions(worker.regions))
+        _settle_memory()
+        serving = asyncio.create_task(worker.server.serve(sockets=[listener]))
+        _log.info("started")
+        yield serving
+        worker.stopping.set()
+        worker.server.should_exit = True
+        await serving
+        reloading.cancel()
+    finally:
+        await worker.registry.close()
+        await worker.publisher.close()
+        _log.info("stopped")
+        worker.log.close()
+
+
+async def _first(stopping: asyncio.Event, *tasks: "asyncio.Task[None]") -> None:
+    """Wait until the process is to stop, or one of its tasks has ended by itself."""
+    waiting = asyncio.create_task(stopping.wait())
+    await asyncio.wait([waiting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+
+
+async def _reload_regions(regions: Regions) -> None:
+    while True:
+        await asyncio.sleep(GEO_RELOAD_S)
+        await asyncio.to_thread(regions.reload_if_changed)
+
+
+def _settle_memory() -> None:
+    """Take what the start made out of the garbage collector's sight, and let it look less often: 7 us a request."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)

@@ -1,0 +1,102 @@
+"""Decode: bytes become a batch, and one event that cannot be decoded does not cost its neighbours."""
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from ingest.errors import Code, Refusal
+from ingest.event import Decoded, JsonObject
+from ingest.outcome import Fault, RejectionCode
+
+_decode = msgspec.json.Decoder().decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+# An escape is a pair of surrogates, a lone surrogate (1), the replacement character (2), or anything else.
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|(u[fF]{3}[dD])|.)",
+    re.DOTALL,
+)
+_REPLACEMENT: Final = rb"\ufffd"
+_UNDECODABLE: Final = (msgspec.MsgspecError, RecursionError, ValueError)
+
+
+def decode(body: bytes, *, events_max: int) -> Decoded:
+    """Return the batch in `body`.
+
+    Raises `Refusal` with `INVALID_JSON` where the body as a whole is not JSON, `INVALID_BATCH` where it has no
+    non-empty array `events`, and `PAYLOAD_TOO_LARGE` where that holds more than `events_max`.
+    """
+    try:
+        root = _decode(body)
+    except _UNDECODABLE:
+        return _decode_one_by_one(body, events_max)
+    if root.__class__ is not dict:
+        raise Refusal(Code.INVALID_BATCH)
+    return _batch(root, _checked(root.pop("events", None), events_max))
+
+
+def _checked(events: Any, events_max: int) -> list[Any]:
+    if events.__class__ is not list or not events:
+        raise Refusal(Code.INVALID_BATCH)
+    if len(events) > events_max:
+        raise Refusal(Code.PAYLOAD_TOO_LARGE, details={"limit": "events", "max": events_max})
+    return events
+
+
+def _batch(root: JsonObject, events: list[Any], repaired: frozenset[int] = frozenset()) -> Decoded:
+    first = events[0]
+    app_id = root.pop("app_id", None)
+    if app_id is None and first.__class__ is dict:
+        app_id = first.get("app_id")
+    return Decoded(events, _text(app_id), _take_text(root, "batch_id"), _take_text(root, "sent_at"), root, repaired)
+
+
+def _text(value: Any) -> str | None:
+    return value if value.__class__ is str and value else None
+
+
+def _take_text(root: JsonObject, name: str) -> str | None:
+    """Take a text member out of the root; what has another type stays there and is kept as it is."""
+    return root.pop(name) if root.get(name).__class__ is str else None
+
+
+def _decode_one_by_one(body: bytes, events_max: int) -> Decoded:
+    """Decode a body that has a fault somewhere: the envelope as raw parts, then each part by itself."""
+    try:
+        parts = _decode_members(_ESCAPE.sub(_repair, body))
+        items = _decode_items(parts.pop("events")) if "events" in parts else []
+    except msgspec.ValidationError as error:
+        raise Refusal(Code.INVALID_BATCH) from error
+    except _UNDECODABLE as error:
+        raise Refusal(Code.INVALID_JSON) from error
+    raw = [bytes(item) for item in _checked(items, events_max)]
+    root = {name: _decode_part(bytes(part)) for name, part in parts.items()}
+    if any(isinstance(value, Fault) for value in root.values()):
+        raise Refusal(Code.INVALID_JSON, "A member of the batch's root cannot be decoded.")
+    repaired = frozenset(index for index, item in enumerate(raw) if _was_repaired(item))
+    return _batch(root, [_decode_part(item) for item in raw], repaired)
+
+
+def _repair(escape: re.Match[bytes]) -> bytes:
+    """Replace a lone surrogate by the escape of U+FFFD, which the client's own U+FFFD give up to be told apart."""
+    if escape[1]:
+        return _REPLACEMENT
+    return "\ufffd".encode() if escape[2] else escape[0]
+
+
+def _was_repaired(raw: bytes) -> bool:
+    return any(escape[0] == _REPLACEMENT for escape in _ESCAPE.finditer(raw))
+
+
+def _decode_part(raw: bytes) -> Any:
+    """Return the value, or the `Fault` that keeps it from being one."""
+    try:
+        return _decode(raw)
+    except RecursionError:
+        return Fault(RejectionCode.INVALID_VALUE, "The event is nested too deeply.")
+    except UnicodeDecodeError:
+        return Fault(RejectionCode.INVALID_VALUE, "The event holds text that is not UTF-8.")
+    except _UNDECODABLE:
+        return Fault(RejectionCode.INVALID_VALUE, "The event holds a number that cannot be represented.")

@@ -1,0 +1,137 @@
+"""Encode: an identified event and what is known of it become the bytes of one record.
+
+The value is put together from parts that are encoded once: what a batch has in common, what a device has in common,
+and the event, which `identify` has encoded already.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+import normalize
+from ingest.event import RECORD_VERSION, Decoded, Identified, JsonObject, Named
+from ingest.pipeline.request import Request
+
+ROOT_BYTES_MAX: Final = 8192
+"""Most bytes of the root's members besides `events`: every record of the batch carries them."""
+
+_SENDERS_MAX: Final = 1024
+_DEVICES_MAX: Final = 1024  # of one kind of sender
+_DEVICE_BYTES_MAX: Final = 256
+
+# Platforms that are operating systems; the others run on one, which the user agent may tell.
+_OPERATING_SYSTEMS: Final = frozenset(("ios", "android", "macos", "windows", "linux", "tvos", "watchos", "visionos"))
+
+_encode = msgspec.json.Encoder().encode
+_senders: dict[tuple[Any, ...], dict[tuple[Any, ...], bytes]] = {}
+
+
+class _BatchMeta(msgspec.Struct, omit_defaults=True):
+    """The members of `Meta` that all events of a batch share."""
+
+    v: int
+    app_id: str
+    project_id: str
+    organization_id: str
+    received_at: str
+    request_id: str
+    source: str
+    scheme: dict[str, str]
+    sent_at: str | None = None
+    batch_id: str | None = None
+    country_code: str | None = None
+    subdivision1_code: str | None = None
+    sdk: str | None = None
+    batch: JsonObject | None = None
+
+
+class Frame:
+    """What the records of one batch have in common, encoded once."""
+
+    __slots__ = ("_devices", "_request", "_start")
+
+    def __init__(self, batch: Decoded, request: Request) -> None:
+        """Take the root of an identified batch."""
+        app = request.app
+        shared = _BatchMeta(
+            v=RECORD_VERSION,
+            app_id=app.id,
+            project_id=app.project_id,
+            organization_id=app.organization_id,
+            received_at=request.received_at,
+            request_id=request.request_id,
+            source=request.source,
+            scheme=normalize.SCHEME,
+            sent_at=batch.sent_at,
+            batch_id=batch.batch_id,
+            country_code=request.region.country_code,
+            subdivision1_code=request.region.subdivision1_code,
+            sdk=request.sdk,
+            batch=batch.extra or None,
+        )
+        self._start = b'{"meta":' + _encode(shared)[:-1] + b',"event_id":'
+        self._request = request
+        self._devices = _devices_of(request)
+
+    def record(self, identified: Identified, event_id: str) -> bytes:
+        """Return a record's value: the batch's part of `meta`, the event's own part, the event."""
+        notes = identified.notes
+        return b"".join(
+            (
+                self._start,
+                _encode(event_id),
+                self._device(identified.event),
+                b',"notes":' + _encode(notes) if notes else b"",
+                b'},"event":',
+                identified.json,
+                b"}",
+            )
+        )
+
+    def _device(self, event: JsonObject) -> bytes:
+        """Return the members `environment`, `os` and `client`; a device repeats itself, so the answers are kept."""
+        get = event.get
+        key = get("environment"), get("platform"), get("os_version"), get("app_version")
+        try:
+            known = self._devices.get(key)
+        except TypeError:  # a member that should be text holds an object or a list
+            return _encode_device(self._request, key)
+        if known is not None:
+            return known
+        text = _encode_device(self._request, key)
+        if len(text) <= _DEVICE_BYTES_MAX:
+            if len(self._devices) >= _DEVICES_MAX:
+                self._devices.clear()
+            self._devices[key] = text
+        return text
+
+
+def _devices_of(request: Request) -> dict[tuple[Any, ...], bytes]:
+    """Return what is known of the devices behind one kind of sender, for all requests of that kind."""
+    key = request.app.id, request.app.environment, request.environment, request.agent
+    if len(_senders) >= _SENDERS_MAX:
+        _senders.clear()
+    return _senders.setdefault(key, {})
+
+
+def _encode_device(request: Request, members: tuple[Any, ...]) -> bytes:
+    environment, platform, os_version, app_version = (value if value.__class__ is str else None for value in members)
+    parts: JsonObject = {}
+    chosen = environment or request.environment or request.app.environment
+    if chosen:
+        parts["environment"] = chosen
+    parts |= _software(request, platform, os_version, app_version)
+    return b"," + _encode(parts)[1:-1] if parts else b""
+
+
+def _software(
+    request: Request, platform: str | None, os_version: str | None, app_version: str | None
+) -> dict[str, Named]:
+    """Choose operating system and client: the SDK's own members win over the user agent's."""
+    os, client = request.agent
+    if platform and platform.lower() in _OPERATING_SYSTEMS:
+        os = Named(platform, os_version)
+        client = Named(request.app.id, app_version)
+    elif os_version:
+        os = Named(os.name if os else None, os_version)
+    return {name: value for name, value in (("os", os), ("client", client)) if value is not None}

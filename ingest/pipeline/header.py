@@ -1,0 +1,20 @@
+"""The few request headers that reach a record, under the same identity rules as the events."""
+
+import re
+from typing import Final
+
+import normalize
+from normalize import OwnAddresses
+
+CHARS_MAX: Final = 200
+_plain = re.compile(rb"[A-Za-z0-9 ._/()-]{1,200}").fullmatch
+
+
+def header_text(value: bytes | None, own: OwnAddresses) -> str | None:
+    """Return a header's value, at most `CHARS_MAX` characters, without anything that identifies; None when empty."""
+    if not value:
+        return None
+    if _plain(value) and b"00000000" not in value and not any(needle in value.lower() for needle in own.needles):
+        return value.decode("ascii")
+    text, _ = normalize.scrub_text(value[:CHARS_MAX].decode("latin-1"), own)
+    return text or None

@@ -1,0 +1,79 @@
+"""What is known of an app. Strict on the way in, immutable afterwards."""
+
+from typing import Annotated
+
+import msgspec
+
+Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+"""An id that is safe to log and to put into keys."""
+
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+Url = Annotated[str, msgspec.Meta(pattern=r"^https://[^\s]+$", max_length=2048)]
+EventsPerMinute = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+EventNames = dict[Name, Name]
+
+
+class MetaForward(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Forwarding to Meta: into which dataset."""
+
+    enabled: bool = False
+    dataset_id: Id | None = None
+
+    def __post_init__(self) -> None:
+        if self.enabled and self.dataset_id is None:
+            raise ValueError("`enabled` needs `dataset_id`")
+
+
+class TikTokForward(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Forwarding to TikTok: `event_source_id` is the pixel code or the TikTok app id."""
+
+    enabled: bool = False
+    event_source_id: Id | None = None
+
+    def __post_init__(self) -> None:
+        if self.enabled and self.event_source_id is None:
+            raise ValueError("`enabled` needs `event_source_id`")
+
+
+class Forward(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where an app's conversions go; a platform that is absent gets nothing."""
+
+    meta: MetaForward | None = None
+    tiktok: TikTokForward | None = None
+
+
+class EventMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Per platform, from an app's own event names to the platform's, in place of the default names."""
+
+    meta: EventNames = {}
+    tiktok: EventNames = {}
+
+
+class App(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One app that may send, or might again.
+
+    `active` false means retired for good, `kill_switch` true switched off for now. `events_per_minute_max` None means
+    no limit. `environment` is what its records say where the event itself says nothing.
+    """
+
+    id: Id
+    project_id: Id
+    organization_id: Id
+    name: Name | None = None
+    environment: Id | None = None
+    active: bool = True
+    kill_switch: bool = False
+    events_per_minute_max: EventsPerMinute | None = None
+    consent_required: bool = False
+    store_url_ios: Url | None = None
+    store_url_android: Url | None = None
+    web_url: Url | None = None
+    event_map: EventMap = EventMap()
+    forward: Forward = Forward()
+
+
+class Kills(msgspec.Struct, frozen=True):
+    """The kill switches above the single app: the one for everybody, and the organizations that are switched off."""
+
+    global_: bool = False
+    organizations: frozenset[Id] = frozenset()

@@ -1,0 +1,60 @@
+"""How many events an app may send: one token bucket per app, exact over any length of time.
+
+A batch passes while the bucket is not in debt and is then charged with all of its events, so one that is larger than
+the bucket passes too, and those after it wait until the debt is paid.
+
+Everything is counted in whole units, so nothing is lost to rounding: one event costs `60_000 * share` units, and every
+millisecond pays back `events_per_minute_max` units.
+"""
+
+from collections.abc import Container
+
+from ingest.errors import Code, Refusal
+from ingest.registry.model import App
+
+_MINUTE_MS = 60_000
+
+
+class EventRate:
+    """The buckets of one process, which takes one of `share` equal parts of every app's maximum.
+
+    A full bucket holds one minute's events. There is a bucket only for an app that has a maximum and has sent, so
+    memory is bounded by the registered apps; `retain` drops those that are gone.
+    """
+
+    def __init__(self, share: int = 1) -> None:
+        if share < 1:
+            raise ValueError("share counts processes, so it is at least 1")
+        self._event_units = _MINUTE_MS * share
+        self._buckets: dict[str, tuple[int, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def check(self, app: App, monotonic_ms: int) -> None:
+        """Refuse as `charge` does, but charge nothing, so that it can be asked before the work."""
+        if app.events_per_minute_max is not None:
+            self._credit(app.id, app.events_per_minute_max, monotonic_ms)
+
+    def charge(self, app: App, events: int, monotonic_ms: int) -> None:
+        """Charge a batch of `events`. The clock may not go back.
+
+        Raises `Refusal` with `RATE_LIMITED` while the app is in debt, and charges nothing then; its `retry_after_s` is
+        the time until the next batch passes, rounded up.
+        """
+        if app.events_per_minute_max is not None:
+            credit = self._credit(app.id, app.events_per_minute_max, monotonic_ms)
+            self._buckets[app.id] = (credit - events * self._event_units, monotonic_ms)
+
+    def retain(self, app_ids: Container[str]) -> None:
+        """Forget the buckets of all other apps."""
+        self._buckets = {app_id: bucket for app_id, bucket in self._buckets.items() if app_id in app_ids}
+
+    def _credit(self, app_id: str, per_minute: int, monotonic_ms: int) -> int:
+        full = per_minute * _MINUTE_MS
+        units, since_ms = self._buckets.get(app_id, (full, monotonic_ms))
+        credit = min(full, units + (monotonic_ms - since_ms) * per_minute)
+        if credit < 0:
+            wait_s = -(credit // (per_minute * 1_000))
+            raise Refusal(Code.RATE_LIMITED, details={"eventsPerMinuteMax": per_minute}, retry_after_s=wait_s)
+        return credit

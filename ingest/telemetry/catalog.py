@@ -1,0 +1,233 @@
+"""Every metric, declared once: name, kind, unit, meaning, and labels with all values that they can take.
+
+`docs/metrics.md` is written from this table with `python -m ingest.telemetry.catalog > docs/metrics.md`.
+"""
+
+import enum
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from ingest.errors import Code
+from ingest.outcome import RejectionCode
+from normalize.notes import Note
+
+PREFIX: Final = "ingest_"
+OTHER: Final = "other"
+"""Stands in a label for every value that is not in its closed set."""
+
+
+class Kind(enum.StrEnum):
+    """What a number means: it only grows, it is a state, or it is a distribution."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Merge(enum.StrEnum):
+    """How the figures of several workers become one."""
+
+    SUM = "sum"
+    MAX = "max"
+    MIN = "min"
+
+
+class RefusalReason(enum.StrEnum):
+    """Why a connection was turned away without asking the app."""
+
+    CONNECTIONS = "connections"
+    HEADER_BYTES = "header_bytes"
+    HEADER_TIME = "header_time"
+    MALFORMED = "malformed"
+    PIPELINED = "pipelined"
+
+
+class Label(NamedTuple):
+    """A label and all its values; without `values` it has the one value of the running process, such as a version."""
+
+    name: str
+    values: tuple[str, ...]
+
+    def bounded(self, value: str) -> str:
+        """Return `value` if it is one of the values, else `other`."""
+        return value if value in self.values else OTHER
+
+
+class Metric(NamedTuple):
+    """One metric. `bounds` are the upper bounds of a histogram's buckets, in its unit, without the infinite one."""
+
+    name: str
+    kind: Kind
+    unit: str
+    meaning: str
+    labels: tuple[Label, ...] = ()
+    merge: Merge = Merge.SUM
+    bounds: tuple[float, ...] = ()
+
+    @property
+    def attribute(self) -> str:
+        """The attribute of `Figures` that holds it."""
+        return self.name.removeprefix(PREFIX).removesuffix("_total")
+
+
+def _label(name: str, values: Sequence[str]) -> Label:
+    return Label(name, (*values, OTHER))
+
+
+_PLAIN_STATUSES: Final = (200, 201, 202, 204, 302, 304, 308)
+CLIENT_GONE_STATUS: Final = 499
+"""Stands for the status of a request whose client left before the answer."""
+
+NO_CODE: Final = "none"
+"""Stands for the error code of an answer that is no error."""
+
+ROUTE: Final = _label("route", ("/events", "/l/events", "/health"))
+STATUS: Final = _label(
+    "status",
+    [str(each) for each in sorted({*_PLAIN_STATUSES, CLIENT_GONE_STATUS, *(code.value.status for code in Code)})],
+)
+CODE: Final = _label("code", (NO_CODE, *(code.name for code in Code)))
+STAGE: Final = Label("stage", ("body", "inflate", "process", "publish"))
+OUTCOME: Final = Label("outcome", ("accepted", "duplicate", "rejected"))
+
+_COUNTER, _GAUGE, _HISTOGRAM = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
+
+METRICS: Final = (
+    Metric("ingest_requests_total", _COUNTER, "requests", "Requests answered by the app.", (ROUTE, STATUS, CODE)),
+    Metric(
+        "ingest_request_seconds",
+        _HISTOGRAM,
+        "seconds",
+        "Time from the end of a request's headers to the end of its answer.",
+        (ROUTE,),
+        bounds=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+    ),
+    Metric(
+        "ingest_request_bytes_total",
+        _COUNTER,
+        "bytes",
+        "Bodies, as they came and after decompression.",
+        (Label("kind", ("wire", "inflated")),),
+    ),
+    Metric("ingest_stage_seconds_total", _COUNTER, "seconds", "Time spent in each stage of a batch.", (STAGE,)),
+    Metric("ingest_stage_calls_total", _COUNTER, "batches", "Batches that went through each stage.", (STAGE,)),
+    Metric(
+        "ingest_events_received_total",
+        _COUNTER,
+        "events",
+        "Events of batches that were judged event by event; always the sum of `ingest_events_total`.",
+    ),
+    Metric("ingest_events_total", _COUNTER, "events", "Events by their outcome.", (OUTCOME,)),
+    Metric(
+        "ingest_events_rejected_total",
+        _COUNTER,
+        "events",
+        "Rejected events by the reason told to the client.",
+        (_label("code", list(RejectionCode)),),
+    ),
+    Metric(
+        "ingest_events_stored_total",
+        _COUNTER,
+        "events",
+        "Accepted events by the promise given for them; always the accepted ones of `ingest_events_total`.",
+        (Label("stored", ("replicated", "spooled")),),
+    ),
+    Metric(
+        "ingest_notes_total",
+        _COUNTER,
+        "notes",
+        "What was removed from events or changed in them.",
+        (_label("note", (*Note, "unexpected_type", "surrogate_replaced")),),
+    ),
+    Metric("ingest_in_flight_requests", _GAUGE, "requests", "Requests being answered."),
+    Metric("ingest_in_flight_bytes", _GAUGE, "bytes", "Bodies held by requests being answered."),
+    Metric("ingest_connections", _GAUGE, "connections", "Open connections of clients, idle ones included."),
+    Metric(
+        "ingest_connections_refused_total",
+        _COUNTER,
+        "connections",
+        "Connections turned away without asking the app.",
+        (Label("reason", tuple(RefusalReason)),),
+    ),
+    Metric("ingest_transport_ok", _GAUGE, "1 or 0", "Whether records are being stored.", merge=Merge.MIN),
+    Metric("ingest_transport_pending_records", _GAUGE, "records", "Records that wait for their acknowledgement."),
+    Metric(
+        "ingest_transport_pending_age_seconds",
+        _GAUGE,
+        "seconds",
+        "Age of the oldest record that waits for its acknowledgement.",
+        merge=Merge.MAX,
+    ),
+    Metric("ingest_publish_rounds_total", _COUNTER, "batches", "Batches given to the transport."),
+    Metric(
+        "ingest_publish_failures_total",
+        _COUNTER,
+        "batches",
+        "Batches that the transport did not store.",
+        (_label("reason", ("unavailable", "record_too_large")),),
+    ),
+    Metric("ingest_registry_apps", _GAUGE, "apps", "Apps that may send.", merge=Merge.MAX),
+    Metric(
+        "ingest_registry_loaded_timestamp_seconds",
+        _GAUGE,
+        "Unix seconds",
+        "When the registry in use was loaded; of several workers the one that is furthest behind.",
+        merge=Merge.MIN,
+    ),
+    Metric(
+        "ingest_registry_problems",
+        _GAUGE,
+        "problems",
+        "Faults of the registry's newest version; above 0 the last good one stays in use.",
+        merge=Merge.MAX,
+    ),
+    Metric("ingest_geo_problems", _GAUGE, "files", "Geo files that cannot be read.", merge=Merge.MAX),
+    Metric("ingest_log_fields_dropped_total", _COUNTER, "fields", "Log fields left out, not being on the allow-list."),
+    Metric("ingest_process_resident_bytes", _GAUGE, "bytes", "Memory held by the server's processes."),
+    Metric("ingest_process_cpu_seconds_total", _COUNTER, "seconds", "CPU time used by the server's processes."),
+    Metric("ingest_build_info", _GAUGE, "1", "The running version.", (Label("version", ()),), merge=Merge.MAX),
+)
+
+BY_NAME: Final = {metric.name: metric for metric in METRICS}
+
+_INTRODUCTION: Final = """\
+`GET /metrics` on the admin surface answers for all workers at once: counters and histograms are added up, those of
+workers that have ended included, and gauges become their sum unless the table says otherwise. Every label has a closed
+set of values; `other` stands for anything else."""
+
+
+def render_markdown() -> str:
+    """Return the page `docs/metrics.md`."""
+    lines = [
+        "# Metrics",
+        "",
+        "Written by `python -m ingest.telemetry.catalog`; a test holds this page and the code together.",
+        "",
+        _INTRODUCTION,
+        "",
+        "| name | kind | unit | meaning | labels |",
+        "| --- | --- | --- | --- | --- |",
+        *(_row(metric) for metric in METRICS),
+        "",
+        "Buckets, as upper bounds:",
+        "",
+        *(f"- `{metric.name}`: {', '.join(map(str, metric.bounds))}" for metric in METRICS if metric.bounds),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _row(metric: Metric) -> str:
+    kind = metric.kind if metric.merge is Merge.SUM else f"{metric.kind}, {metric.merge} over workers"
+    labels = "<br>".join(f"`{label.name}`: {_values(label)}" for label in metric.labels)
+    return f"| `{metric.name}` | {kind} | {metric.unit} | {metric.meaning} | {labels} |"
+
+
+def _values(label: Label) -> str:
+    return ", ".join(f"`{value}`" for value in label.values) or "one value"
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(render_markdown())

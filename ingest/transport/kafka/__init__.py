@@ -1,0 +1,1 @@
+"""Apache Kafka as the transport, through aiokafka: nothing else in the house names that library."""

@@ -1,0 +1,60 @@
+"""Read a topic from Kafka as a consumer group, or without one from its beginning."""
+
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+
+from ingest.transport.contract import Delivered, Topic, Unavailable
+from ingest.transport.kafka.connection import Connection
+
+
+class KafkaSource:
+    """A `Source` over one aiokafka consumer; with `group` None nothing is committed. `oldest` says where it begins."""
+
+    def __init__(
+        self, connection: Connection, name: str, topic: Topic, *, group: str | None, oldest: bool = True
+    ) -> None:
+        self._topic = topic
+        self._group = group
+        self._consumer = AIOKafkaConsumer(
+            name,
+            group_id=group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest" if oldest else "latest",
+            **connection.arguments(),
+        )
+
+    async def start(self) -> None:
+        """See `Source.start`."""
+        try:
+            await self._consumer.start()
+        except (KafkaError, OSError) as error:
+            await self._consumer.stop()
+            raise Unavailable(f"Kafka does not answer: {type(error).__name__}") from error
+
+    async def poll(self, records_max: int, wait_ms: int) -> Sequence[Delivered]:
+        """See `Source.poll`."""
+        found = await self._consumer.getmany(timeout_ms=wait_ms, max_records=records_max)
+        return [
+            Delivered(
+                self._topic,
+                place.partition,
+                record.offset,
+                record.timestamp,
+                record.key or b"",
+                record.value or b"",
+                tuple(record.headers),
+            )
+            for place, records in found.items()
+            for record in records
+        ]
+
+    async def commit(self) -> None:
+        """See `Source.commit`."""
+        if self._group is not None:
+            await self._consumer.commit()
+
+    async def close(self) -> None:
+        """See `Source.close`."""
+        await self._consumer.stop()

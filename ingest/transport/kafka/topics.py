@@ -1,0 +1,137 @@
+"""The topics on the brokers: made where they are missing, and checked for the copies that the promise needs."""
+
+from typing import Any, Final, NamedTuple
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, for_code
+
+from ingest.transport.contract import ConfigurationError, Topic, Unavailable
+from ingest.transport.kafka.connection import Connection
+from ingest.transport.retention import RETENTION_MS
+
+REPLICATION: Final = 3
+IN_SYNC_MIN: Final = 2
+
+# A record is gone only with its segment, so topics that may hold device identifiers roll theirs every ten minutes.
+_SEGMENT_MS: Final = {Topic.FORWARD: 600_000, Topic.FORWARD_PARKED: 600_000}
+
+
+class TopicPlan(NamedTuple):
+    """How topics are named and made, and how few copies are still accepted.
+
+    `single_copy` accepts whatever replication the brokers have; without it fewer than `REPLICATION` copies, fewer than
+    `IN_SYNC_MIN` in-sync replicas or unclean leader election are refused.
+    """
+
+    prefix: str
+    partitions: int
+    single_copy: bool
+
+    def name(self, topic: Topic) -> str:
+        """Return the topic's name on the brokers."""
+        return self.prefix + topic
+
+
+class TopicState(NamedTuple):
+    """One topic as the brokers have it. `faults` are sentences for the operator, none where it keeps the promise."""
+
+    topic: Topic
+    name: str
+    partitions: int
+    replication: int
+    in_sync_min: int
+    faults: tuple[str, ...]
+    created: bool
+
+
+async def ensure_topics(connection: Connection, plan: TopicPlan, *, create: bool = True) -> list[TopicState]:
+    """Return the state of every topic, after creating those that are missing.
+
+    Raises `ConfigurationError` where a topic is missing and may not be created, and `Unavailable` where the brokers
+    cannot be reached. Topics that promise too little are told in `faults`.
+    """
+    admin = AIOKafkaAdminClient(request_timeout_ms=10_000, **connection.arguments())
+    try:
+        await admin.start()
+        missing = await _missing(admin, plan)
+        if missing and create:
+            await _create(admin, plan, missing)
+        elif missing:
+            raise ConfigurationError(f"missing topics: {', '.join(map(plan.name, missing))}")
+        return await _describe(admin, plan, set(missing))
+    except OSError as error:
+        raise Unavailable("Kafka cannot be reached") from error
+    except KafkaError as error:
+        raise Unavailable(f"Kafka does not answer: {type(error).__name__}") from error
+    finally:
+        await admin.close()
+
+
+def check(states: list[TopicState]) -> None:
+    """Raise `ConfigurationError` with every fault of every topic, if there is one."""
+    faults = [fault for state in states for fault in state.faults]
+    if faults:
+        raise ConfigurationError("; ".join(faults))
+
+
+async def _missing(admin: Any, plan: TopicPlan) -> list[Topic]:
+    known = set(await admin.list_topics())
+    return [topic for topic in Topic if plan.name(topic) not in known]
+
+
+async def _create(admin: Any, plan: TopicPlan, topics: list[Topic]) -> None:
+    brokers = len((await admin.describe_cluster())["brokers"])
+    copies = min(REPLICATION, brokers)
+    durable = {
+        "min.insync.replicas": str(min(IN_SYNC_MIN, copies)),
+        "unclean.leader.election.enable": "false",
+    }
+    response = await admin.create_topics(
+        [
+            NewTopic(plan.name(topic), plan.partitions, copies, topic_configs={**durable, **_lifetime(topic)})
+            for topic in topics
+        ]
+    )
+    for name, code, *_ in response.topic_errors:
+        error = for_code(code)
+        if code and error.__name__ != "TopicAlreadyExistsError":  # another process may have been faster
+            raise ConfigurationError(f"topic {name} could not be created: {error.__name__}")
+
+
+def _lifetime(topic: Topic) -> dict[str, str]:
+    configs = {"retention.ms": str(RETENTION_MS[topic])}
+    if topic in _SEGMENT_MS:
+        configs["segment.ms"] = str(_SEGMENT_MS[topic])
+    return configs
+
+
+async def _describe(admin: Any, plan: TopicPlan, created: set[Topic]) -> list[TopicState]:
+    names = [plan.name(topic) for topic in Topic]
+    layout = {each["topic"]: each["partitions"] for each in await admin.describe_topics(names)}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    configs: dict[str, dict[str, str]] = {}
+    for response in await admin.describe_configs(resources):
+        for _, _, _, name, entries in response.resources:
+            configs[name] = {entry[0]: entry[1] for entry in entries}
+    states = []
+    for topic in Topic:
+        name = plan.name(topic)
+        partitions, config = layout.get(name, []), configs.get(name, {})
+        replication = min((len(each["replicas"]) for each in partitions), default=0)
+        in_sync_min = int(config.get("min.insync.replicas", "0"))
+        unclean = config.get("unclean.leader.election.enable", "true") == "true"
+        faults = _faults(name, replication, in_sync_min, unclean=unclean) if not plan.single_copy else ()
+        states.append(TopicState(topic, name, len(partitions), replication, in_sync_min, faults, topic in created))
+    return states
+
+
+def _faults(name: str, replication: int, in_sync_min: int, *, unclean: bool) -> tuple[str, ...]:
+    faults = []
+    if replication < REPLICATION:
+        faults.append(f"topic {name} has {replication} copies, at least {REPLICATION} are promised")
+    if in_sync_min < IN_SYNC_MIN:
+        faults.append(f"topic {name} has min.insync.replicas {in_sync_min}, at least {IN_SYNC_MIN} are promised")
+    if unclean:
+        faults.append(f"topic {name} allows unclean leader election, which can lose what was acknowledged")
+    return tuple(faults)

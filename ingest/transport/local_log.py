@@ -1,0 +1,196 @@
+"""The embedded transport: a durable log in a folder of this machine, for an edge that has no Kafka or has lost it.
+
+    publish ─ encode ─▶ inbox ─▶ writer's thread: seal, insert, commit, sync, raise the mark ─▶ acknowledge all at once
+
+What it promises is `Stored.SPOOLED`: every record of the batch lies on stable storage of this one machine. The event
+loop never waits for the disk. `log_format` tells what the disk holds, `log_writer` how it gets there.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from ingest.clock import Clock, SystemClock
+from ingest.transport.contract import (
+    ConfigurationError,
+    Health,
+    Record,
+    RecordTooLarge,
+    Stored,
+    Topic,
+    Unavailable,
+)
+from ingest.transport.files import FileLock
+from ingest.transport.log_format import LOCK, Batch, Damage, Disk, encode_records
+from ingest.transport.log_store import Expired, LogStore
+from ingest.transport.log_writer import Append, Delete, Inbox, LogWriter, Stop
+from ingest.transport.sealed import SealKeys
+
+RECORD_BYTES_MAX: Final = 1_000_000
+"""Largest record, key and value together: about what a Kafka topic takes, so that a spooled record can move there."""
+
+WAITING_BYTES_MAX: Final = 64 * 2**20
+"""Bytes that may wait for the writer; beyond it `publish` raises `Unavailable` at once."""
+
+
+class LocalLog:
+    """A `Publisher` over a folder that it alone writes.
+
+    `bytes_max` bounds the database; the WAL adds a few MiB. A file keeps its size, freed pages are used again.
+    `retention_ms` deletes old records by topic, at the start and each minute; topics without an entry keep everything.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        keys: SealKeys,
+        *,
+        bytes_max: int,
+        retention_ms: Mapping[Topic, int] = MappingProxyType({}),
+        ack_deadline_ms: int = 4_000,
+        waiting_bytes_max: int = WAITING_BYTES_MAX,
+        record_bytes_max: int = RECORD_BYTES_MAX,
+        clock: Clock | None = None,
+        disk: Disk | None = None,
+    ) -> None:
+        self._folder = folder
+        self._ack_deadline_ms = ack_deadline_ms
+        self._waiting_bytes_max = waiting_bytes_max
+        self._record_bytes_max = record_bytes_max
+        self._clock = clock or SystemClock()
+        self._store = LogStore(folder, keys, bytes_max=bytes_max, clock=self._clock, disk=disk or Disk())
+        self._inbox = Inbox()
+        self._writer = LogWriter(
+            self._store,
+            self._inbox,
+            self._settle_from_thread,
+            clock=self._clock,
+            retention_ms={topic.value: keep_ms for topic, keep_ms in retention_ms.items()},
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock: FileLock | None = None
+        self._closing = False
+        self._since_ms: deque[int] = deque()  # one entry for each batch that waits, oldest first
+        self._waiting_records = 0
+        self._waiting_bytes = 0
+
+    async def start(self) -> None:
+        """Take the folder and recover what it holds.
+
+        Raises `ConfigurationError` when another process has it, when it may not be written, or when the keys do not
+        fit. A disk that does not work for now is no error: it is tried again each second and for each publish.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._lock = await asyncio.to_thread(self._take_folder)
+        self._writer.start()
+        try:
+            await asyncio.shield(asyncio.wrap_future(self._writer.opened))
+        except ConfigurationError:
+            await self.close()
+            raise
+
+    async def publish(self, topic: Topic, records: Sequence[Record], timestamp_ms: int) -> Stored:
+        """Store all `records` of one receipt together, in this order.
+
+        Raises `RecordTooLarge`, or `Unavailable` when they are not known to be on stable storage: the disk does not
+        work, the log or its inbox is full, or the ack deadline passed.
+        """
+        if self._loop is None or self._closing:
+            raise Unavailable("the log is not open")
+        if not records:
+            return Stored.SPOOLED
+        encoded = encode_records(records)
+        if len(encoded) > self._record_bytes_max:
+            self._refuse_too_large(records)
+        if self._waiting_bytes + len(encoded) > self._waiting_bytes_max:
+            raise Unavailable(f"{self._waiting_bytes} bytes wait for the disk already")
+        stored = self._loop.create_future()
+        self._waiting_bytes += len(encoded)
+        self._waiting_records += len(records)
+        self._since_ms.append(self._clock.monotonic_ms())
+        self._inbox.put(Append(topic.value, Batch(timestamp_ms, len(records), encoded), stored))
+        try:
+            async with asyncio.timeout(self._ack_deadline_ms / 1000):
+                await stored
+        except TimeoutError:
+            raise Unavailable(f"the disk gave no acknowledgement within {self._ack_deadline_ms} ms") from None
+        return Stored.SPOOLED
+
+    async def trim(self, topic: Topic, before_ms: int) -> int:
+        """Delete all chunks of `topic` that hold nothing stamped `before_ms` or later; return the number of records.
+
+        The bytes are overwritten, also in the WAL unless a reader holds on to it; then that is made up for later.
+        Raises `Unavailable` when the disk does not work or the log is closed meanwhile.
+        """
+        return await self._delete(topic, Expired.OLDER_THAN_MS, before_ms)
+
+    async def delete_below(self, topic: Topic, offset: int) -> int:
+        """Delete all chunks of `topic` that lie wholly below `offset`; otherwise as `trim`."""
+        return await self._delete(topic, Expired.BELOW_OFFSET, offset)
+
+    @property
+    def damage(self) -> Sequence[Damage]:
+        """The offsets that are known to be lost, found at this start or an earlier one."""
+        return self._store.damage
+
+    def health(self) -> Health:
+        """Tell whether records can be stored. What was found lost at the start stands in `reason` with `ok` true."""
+        age_ms = self._clock.monotonic_ms() - self._since_ms[0] if self._since_ms else 0
+        fault = self._writer.fault
+        if self._loop is None or self._closing:
+            fault = "the log is not open"
+        elif not fault and age_ms > self._ack_deadline_ms:
+            fault = f"the disk has given no acknowledgement for {age_ms} ms"
+        return Health(not fault, fault or self._store.warning, self._waiting_records, age_ms)
+
+    async def close(self) -> None:
+        """Store what waits, empty the WAL, give the folder back. A second call waits for the first and does no more."""
+        if self._lock is None:
+            return
+        if not self._closing:
+            self._closing = True
+            self._inbox.put(Stop())
+        await asyncio.shield(asyncio.wrap_future(self._writer.stopped))
+        self._lock.release()
+
+    def _take_folder(self) -> FileLock:
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._folder.chmod(0o700)
+            return FileLock(self._folder / LOCK, f"the local log {self._folder}")
+        except OSError as error:
+            raise ConfigurationError(f"the folder of the local log cannot be used: {error}") from error
+
+    def _refuse_too_large(self, records: Sequence[Record]) -> None:
+        for position, record in enumerate(records):
+            if len(record.key) + len(record.value) > self._record_bytes_max:
+                raise RecordTooLarge(f"record {position} is larger than {self._record_bytes_max} bytes")
+
+    async def _delete(self, topic: Topic, expired: Expired, bound: int) -> int:
+        if self._loop is None or self._closing:
+            raise Unavailable("the log is not open")
+        deleted: Future[int] = Future()
+        self._inbox.put(Delete(topic.value, expired, bound, deleted))
+        return await asyncio.wrap_future(deleted)
+
+    def _settle_from_thread(self, appends: Sequence[Append], error: Unavailable | None) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is gone and nobody waits any more
+                self._loop.call_soon_threadsafe(self._settle, appends, error)
+
+    def _settle(self, appends: Sequence[Append], error: Unavailable | None) -> None:
+        for _, batch, stored in appends:
+            self._since_ms.popleft()
+            self._waiting_records -= batch.record_count
+            self._waiting_bytes -= len(batch.records)
+            if stored.done():  # its caller gave up
+                continue
+            if error is None:
+                stored.set_result(None)
+            else:
+                stored.set_exception(Unavailable(*error.args))

@@ -1,0 +1,239 @@
+"""The disk format of the local log: what lies where, why it survives, and how it is opened.
+
+What it must do: keep every acknowledged record through kill -9 and power loss, in order, under numbers that are never
+used twice; notice what a disk lost; go on by itself when the disk works again; leave nothing readable without the key.
+
+The folder (mode 0700, its files 0600):
+
+    log.db, log.db-wal, log.db-shm   the records, SQLite in WAL mode
+    high-water                       how far anything was acknowledged, see `high_water`
+    lock                             held by the one process that writes
+    cursors/GROUP.TOPIC              how far a consumer group has come, one small file each
+    log.db.damaged-TIME              a database that SQLite could not read, see `salvage`
+
+Tables. One commit writes one row of `chunk` per topic, however many callers waited for it:
+
+    chunk(topic, first_offset, record_count, timestamp_min, timestamp_max, key_id, sealed)
+    topic(name, next_offset)                  outlives the chunks, so that a trimmed log goes on counting
+    lost(topic, first_offset, record_count, reason)  offsets that can no longer be read, as noticed at a start
+    seal_key(id)                              keys that may have sealed a chunk, so that a wrong key is noticed at once
+
+Offsets count records from 0 in each topic, without gaps but for those that `lost` names.
+
+A chunk is MessagePack, `[headers, [[timestamp_ms, [[key, value], ...]], ...]]`, sealed with AES-256-GCM. Topic, first
+offset, count and both timestamps are bound to the seal: a chunk that was moved, swapped or edited does not open. Such a
+chunk is skipped by readers and reported by its range of offsets; it stays on disk until its retention ends.
+
+Order of a commit: insert, commit (synced by SQLite), raise the high-water mark (synced), acknowledge. So the mark is
+never above what was stored, and a log that ends below its mark has lost acknowledged records: a WAL file that was
+deleted or whose damaged page made SQLite ignore the rest, an old copy put back. Counting then goes on at the mark.
+
+After any error of a write the connection is closed and nothing in memory is believed. Opening copies the whole WAL into
+the database and empties it first: after a failed sync the kernel may hold pages as clean that never reached the disk,
+and a commit appended behind such pages would vanish with them.
+
+Only the writer's connection ever writes or checkpoints (SQLite before 3.51.3 can corrupt a database when two do so at
+once); the lock keeps it single, readers open with `mode=ro`.
+"""
+
+import sqlite3
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ingest.transport.contract import SCHEMA, ConfigurationError, Record
+from ingest.transport.high_water import Sync, sync_data
+from ingest.transport.sealed import Sealed, SealKeys
+
+DATABASE: Final = "log.db"
+HIGH_WATER: Final = "high-water"
+LOCK: Final = "lock"
+CURSORS: Final = "cursors"
+
+VERSION: Final = 1
+SQLITE_MIN: Final = (3, 37)  # STRICT tables, RETURNING
+PAGE_BYTES: Final = 16384
+
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS chunk (
+    topic TEXT NOT NULL, first_offset INTEGER NOT NULL, record_count INTEGER NOT NULL,
+    timestamp_min INTEGER NOT NULL, timestamp_max INTEGER NOT NULL,
+    key_id TEXT NOT NULL, sealed BLOB NOT NULL,
+    PRIMARY KEY (topic, first_offset)
+) STRICT;
+CREATE INDEX IF NOT EXISTS chunk_by_age ON chunk (topic, timestamp_max);
+CREATE TABLE IF NOT EXISTS topic (name TEXT PRIMARY KEY, next_offset INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS lost (
+    topic TEXT NOT NULL, first_offset INTEGER NOT NULL, record_count INTEGER NOT NULL, reason TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS seal_key (id TEXT PRIMARY KEY) STRICT;
+"""
+
+_WRITER_PRAGMAS: Final = (
+    f"page_size = {PAGE_BYTES}",  # chunks are tens to hundreds of KB: fewer pages, less work per byte
+    "journal_mode = WAL",  # one sync per commit, and readers never wait for the writer
+    "synchronous = FULL",  # a commit returns only once the WAL is on stable storage
+    "fullfsync = ON",  # on macOS a plain fsync leaves data in the drive's cache; elsewhere without effect
+    "checkpoint_fullfsync = ON",
+    "wal_autocheckpoint = 0",  # checkpoints run after the acknowledgements, not inside of a commit
+    "secure_delete = ON",  # a deleted chunk is overwritten: retention is a promise about bytes
+    "cell_size_check = ON",  # notice a damaged page when it is read, not when it has done harm
+    "trusted_schema = OFF",
+    "temp_store = MEMORY",
+)
+
+
+class Disk(NamedTuple):
+    """How the log reaches the disk; tests put failing ones in their place."""
+
+    connection: type[sqlite3.Connection] = sqlite3.Connection
+    sync: Sync = sync_data
+
+
+class Damage(NamedTuple):
+    """`record_count` records of `topic` from `first_offset` on that can no longer be read."""
+
+    topic: str
+    first_offset: int
+    record_count: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.topic} {self.first_offset}..{self.first_offset + self.record_count - 1}: {self.reason}"
+
+
+class Batch(NamedTuple):
+    """What one caller published: `records` is the MessagePack of its `record_count` records."""
+
+    timestamp_ms: int
+    record_count: int
+    records: bytes
+
+
+class Chunk(NamedTuple):
+    """One row of the table `chunk`."""
+
+    topic: str
+    first_offset: int
+    record_count: int
+    timestamp_min: int
+    timestamp_max: int
+    key_id: str
+    sealed: bytes
+
+
+Headers = tuple[tuple[str, bytes], ...]
+
+encode_records = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(tuple[Headers, list[tuple[int, list[Record]]]]).decode
+_BOUND: Final = struct.Struct(">BQQqq")
+
+
+def seal_chunk(topic: str, first_offset: int, batches: Sequence[Batch], keys: SealKeys) -> Chunk:
+    """Put `batches` into one sealed chunk whose first record gets `first_offset`."""
+    record_count = sum([batch.record_count for batch in batches])
+    times = [batch.timestamp_ms for batch in batches]
+    plaintext = _encode((SCHEMA, [(batch.timestamp_ms, msgspec.Raw(batch.records)) for batch in batches]))
+    oldest, newest = min(times), max(times)
+    sealed = keys.seal(plaintext, _bound(topic, first_offset, record_count, oldest, newest))
+    return Chunk(topic, first_offset, record_count, oldest, newest, sealed.key_id, sealed.box)
+
+
+def open_chunk(chunk: Chunk, keys: SealKeys) -> tuple[Headers, list[tuple[int, list[Record]]]]:
+    """Return the headers and, per caller, the timestamp and the records. Raises `Tampered` or `UnknownKey`."""
+    bound = _bound(chunk.topic, chunk.first_offset, chunk.record_count, chunk.timestamp_min, chunk.timestamp_max)
+    return _decode(keys.open(Sealed(chunk.key_id, chunk.sealed), bound))
+
+
+def _bound(topic: str, first_offset: int, record_count: int, timestamp_min: int, timestamp_max: int) -> bytes:
+    return _BOUND.pack(VERSION, first_offset, record_count, timestamp_min, timestamp_max) + topic.encode()
+
+
+def connect_writer(path: Path, disk: Disk) -> sqlite3.Connection:
+    """Open or create the database for its one writer, with an empty WAL. Raises `sqlite3.Error` or `OSError`."""
+    if sqlite3.sqlite_version_info < SQLITE_MIN:
+        raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old for the local log")
+    if not path.exists():
+        path.touch(mode=0o600)  # SQLite gives its -wal and -shm files the same mode
+    database = sqlite3.connect(path, isolation_level=None, timeout=1.0, factory=disk.connection)
+    try:
+        for pragma in _WRITER_PRAGMAS:
+            database.execute(f"PRAGMA {pragma}").fetchall()
+        is_new = format_version(database) == 0
+        _recover(database)
+        if is_new:
+            database.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _recover(database: sqlite3.Connection) -> None:
+    if checkpoint(database, "TRUNCATE"):
+        raise sqlite3.OperationalError("a reader holds on to the log, which keeps it from being recovered")
+
+
+def format_version(database: sqlite3.Connection) -> int:
+    """Return the version of the format, 0 for an empty file. Raises `ConfigurationError` for one not known here."""
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if version not in {0, VERSION}:
+        raise ConfigurationError(f"the log has format {version}; this program reads format {VERSION}")
+    return int(version)
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """Open the database to read only: it never writes and never checkpoints. Raises `sqlite3.Error`."""
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    database = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=1.0, check_same_thread=False)
+    database.execute("PRAGMA query_only = ON")
+    return database
+
+
+def checkpoint(database: sqlite3.Connection, mode: str) -> bool:
+    """Copy the WAL into the database; `mode` as SQLite names it. Return whether a reader kept it from finishing."""
+    (busy, _, _) = database.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+    return bool(busy)
+
+
+def check_keys(database: sqlite3.Connection, keys: SealKeys) -> None:
+    """Raise `ConfigurationError` when a chunk is sealed with a key that was not given."""
+    used = [key_id for (key_id,) in database.execute("SELECT id FROM seal_key") if key_id not in keys.ids]
+    query = "SELECT 1 FROM chunk WHERE key_id = ? LIMIT 1"
+    unknown = [key_id for key_id in used if database.execute(query, (key_id,)).fetchone()]
+    if unknown:
+        raise ConfigurationError(f"the log holds records sealed with other keys than given: {', '.join(unknown)}")
+
+
+def is_corrupt(error: BaseException) -> bool:
+    """Tell whether SQLite found the file itself to be damaged, which no waiting mends."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(code, int) and code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def next_offsets(database: sqlite3.Connection) -> Mapping[str, int]:
+    """Return where each topic goes on by the tables: behind its last chunk or, with all chunks gone, as remembered."""
+    offsets = dict(database.execute("SELECT name, next_offset FROM topic"))
+    last = "SELECT first_offset + record_count FROM chunk WHERE topic = ? ORDER BY first_offset DESC LIMIT 1"
+    for topic, remembered in offsets.items():
+        (behind_chunks,) = database.execute(last, (topic,)).fetchone() or (0,)
+        offsets[topic] = max(remembered, behind_chunks)
+    return offsets
+
+
+def commit(
+    database: sqlite3.Connection, chunks: Sequence[Chunk], offsets: Mapping[str, int], lost: Sequence[Damage] = ()
+) -> None:
+    """Write everything in one transaction: the next offset of each topic in `offsets`, and the rows. Syncs once.
+
+    Raises `sqlite3.Error` with the transaction still open; closing the connection rolls it back.
+    """
+    database.execute("BEGIN IMMEDIATE")
+    database.executemany("INSERT INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?)", chunks)
+    database.executemany("INSERT INTO lost VALUES (?, ?, ?, ?)", lost)
+    database.executemany("INSERT OR REPLACE INTO topic VALUES (?, ?)", offsets.items())
+    database.execute("COMMIT")

@@ -1,0 +1,146 @@
+"""Looks at the local log from the side: finds chunks, opens them, steps over what is damaged. It never writes."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from ingest.transport.contract import ConfigurationError, Delivered, Topic, Unavailable
+from ingest.transport.log_format import (
+    DATABASE,
+    Chunk,
+    Damage,
+    check_keys,
+    connect_reader,
+    format_version,
+    is_corrupt,
+    open_chunk,
+)
+from ingest.transport.sealed import SealKeys, Tampered, UnknownKey
+
+_AT_OR_BEHIND: Final = """
+FROM chunk WHERE topic = ?1 AND first_offset >= coalesce(
+    (SELECT max(first_offset) FROM chunk WHERE topic = ?1 AND first_offset <= ?2), 0)
+"""
+_CHUNKS: Final = f"SELECT * {_AT_OR_BEHIND} AND first_offset + record_count > ?2 ORDER BY first_offset"
+_TWO_FIRST_OFFSETS: Final = f"SELECT first_offset {_AT_OR_BEHIND} ORDER BY first_offset LIMIT 2"  # needs the index only
+_NEXT_OFFSET: Final = "SELECT next_offset FROM topic WHERE name = ?1"
+
+
+class Found(NamedTuple):
+    """What one look brought: `next_offset` lies behind the records and behind all that had to be skipped."""
+
+    records: Sequence[Delivered]
+    next_offset: int
+    skipped: Sequence[Damage] = ()
+
+
+class LogReader:
+    """A read-only view of one topic. Every call blocks; calls must not overlap. The log need not exist yet."""
+
+    def __init__(self, folder: Path, keys: SealKeys, topic: Topic) -> None:
+        self._path = folder / DATABASE
+        self._keys = keys
+        self._topic = topic
+        self._database: sqlite3.Connection | None = None
+        self._inode = 0
+
+    def newest(self) -> int:
+        """Return the offset behind the newest record. Raises as `read` does."""
+        if (database := self._connected()) is None:
+            return 0
+        try:
+            row = database.execute(_NEXT_OFFSET, (self._topic.value,)).fetchone()
+        except sqlite3.Error as error:
+            raise self._away(error) from None
+        return int(row[0]) if row else 0
+
+    def read(self, position: int, records_max: int) -> Found:
+        """Return the records from `position` on, at least `records_max` where there are as many, in whole chunks.
+
+        Raises `ConfigurationError` when a key is missing, `Unavailable` when the disk does not work.
+        """
+        if (database := self._connected()) is None:
+            return Found((), position)
+        records: list[Delivered] = []
+        skipped: list[Damage] = []
+        next_offset = position
+        try:
+            for row in database.execute(_CHUNKS, (self._topic.value, position)):
+                chunk = Chunk(*row)
+                try:
+                    records.extend(self._open(chunk, position))
+                except Tampered as error:
+                    skipped.append(Damage(chunk.topic, chunk.first_offset, chunk.record_count, str(error)))
+                next_offset = chunk.first_offset + chunk.record_count
+                if len(records) >= records_max:
+                    break
+        except UnknownKey as error:
+            if next_offset == position:
+                raise ConfigurationError(str(error)) from None
+        except sqlite3.Error as error:
+            if not is_corrupt(error):
+                raise self._away(error) from None
+            if next_offset == position:
+                return self._step_over(database, position)
+        return Found(records, next_offset, skipped)
+
+    def close(self) -> None:
+        """Release the database; a later call opens it again."""
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _open(self, chunk: Chunk, position: int) -> Iterator[Delivered]:
+        headers, batches = open_chunk(chunk, self._keys)
+        offset = chunk.first_offset
+        for timestamp_ms, records in batches:
+            for key, value in records:
+                if offset >= position:
+                    yield Delivered(self._topic, 0, offset, timestamp_ms, key, value, headers)
+                offset += 1
+
+    def _step_over(self, database: sqlite3.Connection, position: int) -> Found:
+        """Skip a row that SQLite cannot read, up to the chunk behind it as the index tells."""
+        topic = self._topic.value
+        try:
+            behind = [first for (first,) in database.execute(_TWO_FIRST_OFFSETS, (topic, position)) if first > position]
+            (end,) = (behind[0],) if behind else database.execute(_NEXT_OFFSET, (topic,)).fetchone() or (position,)
+        except sqlite3.Error as error:
+            raise self._away(error) from None
+        if end <= position:
+            return Found((), position)
+        return Found((), end, (Damage(topic, position, end - position, "the database is damaged here"),))
+
+    def _connected(self) -> sqlite3.Connection | None:
+        """Return the open database, or None where there is none yet. A replaced file is noticed by its inode."""
+        try:
+            inode = self._path.stat().st_ino
+        except FileNotFoundError:
+            self.close()
+            return None
+        if self._database is None or inode != self._inode:
+            self.close()
+            try:
+                self._database = self._connect()
+            except sqlite3.Error as error:
+                raise self._away(error) from None
+            self._inode = inode
+        return self._database
+
+    def _connect(self) -> sqlite3.Connection | None:
+        database = connect_reader(self._path)
+        try:
+            if is_begun := format_version(database) > 0:
+                check_keys(database, self._keys)
+        except BaseException:
+            database.close()
+            raise
+        if is_begun:
+            return database
+        database.close()  # its writer has only just begun
+        return None
+
+    def _away(self, error: sqlite3.Error) -> Unavailable:
+        self.close()
+        return Unavailable(f"the log cannot be read: {type(error).__name__}: {error}")

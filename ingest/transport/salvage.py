@@ -1,0 +1,101 @@
+"""What is done when SQLite cannot read its own file: keep it, and go on with everything in it that can still be read.
+
+The readable chunks are copied to a new database, which then takes the place of the damaged one in one rename; the
+damaged file stays in the folder under the name `log.db.damaged-TIME`, for an operator to look at and to delete. The
+copy walks the rows upwards until the first that fails, then downwards likewise; what lies between counts as lost, and
+so does a chunk whose seal is broken.
+"""
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ingest.transport.log_format import (
+    Chunk,
+    Damage,
+    Disk,
+    checkpoint,
+    connect_reader,
+    connect_writer,
+    is_corrupt,
+    open_chunk,
+)
+from ingest.transport.sealed import SealKeys, Tampered, UnknownKey
+
+_INSERT = "INSERT OR IGNORE INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?)"
+
+
+def replace_damaged(path: Path, keys: SealKeys, disk: Disk, now_ms: int) -> Path:
+    """Put a sound database with what could be saved at `path`; return where the damaged one lies now.
+
+    The gaps are entered into the new table `lost`. Raises `sqlite3.Error` or `OSError` with the old file still there.
+    """
+    fresh = path.with_name(f"{path.name}.salvage")
+    for leftover in path.parent.glob(f"{fresh.name}*"):
+        leftover.unlink()
+    with contextlib.closing(connect_writer(fresh, disk)) as target:
+        with contextlib.closing(connect_reader(path)) as source:
+            _copy(source, target, keys)
+        checkpoint(target, "TRUNCATE")
+    aside = path.with_name(f"{path.name}.damaged-{now_ms}")
+    os.link(path, aside)
+    for suffix in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    fresh.replace(path)  # from here on no old WAL may lie beside it: SQLite would apply it
+    return aside
+
+
+def _copy(source: sqlite3.Connection, target: sqlite3.Connection, keys: SealKeys) -> None:
+    target.execute("BEGIN IMMEDIATE")
+    list(_readable(source, "PRAGMA writable_schema = ON"))  # lets SQLite open a file that is shorter than it says
+    target.executemany("INSERT OR REPLACE INTO topic VALUES (?, ?)", _readable(source, "SELECT * FROM topic"))
+    highest = -1
+    for rowid, *chunk in _readable(source, "SELECT rowid, * FROM chunk ORDER BY rowid"):
+        highest = rowid
+        if _is_sound(Chunk(*chunk), keys):
+            target.execute(_INSERT, chunk)
+    for rowid, *chunk in _readable(source, "SELECT rowid, * FROM chunk ORDER BY rowid DESC"):
+        if rowid <= highest:
+            break
+        if _is_sound(Chunk(*chunk), keys):
+            target.execute(_INSERT, chunk)
+    target.execute("INSERT OR IGNORE INTO seal_key SELECT DISTINCT key_id FROM chunk")
+    target.execute("INSERT OR IGNORE INTO topic SELECT DISTINCT topic, 0 FROM chunk")
+    target.executemany("INSERT INTO lost VALUES (?, ?, ?, ?)", list(_gaps(target)))
+    target.execute("COMMIT")
+
+
+def _readable(source: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows before the first that is damaged. Any other error is raised: it may pass."""
+    try:
+        yield from source.execute(query)
+    except sqlite3.DatabaseError as error:
+        if not is_corrupt(error):
+            raise
+
+
+def _is_sound(chunk: Chunk, keys: SealKeys) -> bool:
+    try:
+        open_chunk(chunk, keys)
+    except UnknownKey:  # not for us to judge
+        return True
+    except (Tampered, TypeError, ValueError):  # a damaged row can hold values of any type
+        return False
+    return True
+
+
+def _gaps(database: sqlite3.Connection) -> Iterator[Damage]:
+    """Yield what is missing between the chunks of each topic and behind its last one."""
+    rows = database.execute(
+        "SELECT topic, first_offset, record_count FROM chunk UNION ALL SELECT name, next_offset, 0 FROM topic "
+        "ORDER BY 1, 2, 3"
+    )
+    topic, expected = "", 0
+    for name, first_offset, record_count in rows:
+        if name == topic and first_offset > expected:
+            yield Damage(name, expected, first_offset - expected, "the database was damaged here")
+        topic, expected = name, max(first_offset + record_count, expected if name == topic else 0)

@@ -1,0 +1,152 @@
+"""Where the parts are put together: this module alone names concrete classes."""
+
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from ingest.clock import SystemClock
+from ingest.edge.agent import warm
+from ingest.edge.app import surface
+from ingest.edge.client import TrustedProxies
+from ingest.edge.collect import BodyLimits, Collect
+from ingest.edge.in_flight import InFlight
+from ingest.edge.protocol import ConnectionLimits, protocol_class
+from ingest.edge.region import Regions
+from ingest.edge.server import public_server
+from ingest.edge.worker import Worker
+from ingest.pipeline.request import Limits
+from ingest.registry.rate import EventRate
+from ingest.registry.snapshot import Registry, Snapshot, changes, unconfigured
+from ingest.registry.toml_file import TomlRegistry
+from ingest.settings import Settings, warnings
+from ingest.telemetry.log import Log, configure
+from ingest.telemetry.metrics import Figures
+from ingest.telemetry.sentry import start as start_sentry
+from ingest.transport.contract import ConfigurationError, Publisher, Source, Topic
+from ingest.transport.kafka.connection import Connection
+from ingest.transport.kafka.publisher import KafkaPublisher
+from ingest.transport.kafka.source import KafkaSource
+from ingest.transport.kafka.topics import TopicPlan
+from ingest.transport.local_log import LocalLog
+from ingest.transport.local_source import LocalLogSource
+from ingest.transport.retention import RETENTION_MS
+from ingest.transport.sealed import SealKeys
+
+LOG_FOLDER: Final = "log"
+KEY_FILE: Final = "spool.key"
+_DRAIN_SHARE: Final = 0.75  # of the time to stop, for the answers in flight; the rest is the transport's
+
+_log = structlog.get_logger(__name__)
+
+
+def kafka_connection(settings: Settings) -> Connection:
+    """Return how to reach the configured brokers. Only to be asked where there are some."""
+    assert settings.kafka_bootstrap is not None
+    return Connection(
+        bootstrap=settings.kafka_bootstrap,
+        protocol=settings.kafka_security_protocol,
+        sasl_mechanism=settings.kafka_sasl_mechanism,
+        sasl_username=settings.kafka_sasl_username,
+        sasl_password=settings.kafka_sasl_password.reveal() if settings.kafka_sasl_password else None,
+        ssl_cafile=str(settings.kafka_ssl_cafile) if settings.kafka_ssl_cafile else None,
+    )
+
+
+def topic_plan(settings: Settings) -> TopicPlan:
+    """Return how topics are named, made and checked."""
+    return TopicPlan(settings.topic_prefix, settings.topic_partitions, settings.kafka_allow_single_copy)
+
+
+def seal_keys(settings: Settings) -> SealKeys:
+    """Return the keys of the local log: the configured ones, else those that `ingest dev` keeps in the data folder."""
+    if settings.spool_key is not None:
+        return SealKeys.parse(settings.spool_key.reveal())
+    path = key_path(settings)
+    if not path.is_file():
+        raise ConfigurationError(f"INGEST_SPOOL_KEY is not set, and there is no {path}")
+    return SealKeys.parse(path.read_text(encoding="ascii"))
+
+
+def key_path(settings: Settings) -> Path:
+    """Return where `ingest dev` keeps the key that it generated."""
+    return settings.data_dir / KEY_FILE
+
+
+def open_publisher(settings: Settings) -> Publisher:
+    """Return the transport that takes records: Kafka where brokers are configured, else the local log."""
+    if settings.kafka_bootstrap is not None:
+        return KafkaPublisher(
+            kafka_connection(settings), topic_plan(settings), ack_deadline_ms=settings.ack_deadline_ms
+        )
+    return LocalLog(
+        settings.data_dir / LOG_FOLDER,
+        seal_keys(settings),
+        bytes_max=settings.spool_bytes_max,
+        retention_ms=RETENTION_MS,
+        ack_deadline_ms=settings.ack_deadline_ms,
+    )
+
+
+def open_source(settings: Settings, topic: Topic, group: str | None) -> Source:
+    """Return a reader of one topic from the transport that `open_publisher` writes to."""
+    if settings.kafka_bootstrap is not None:
+        return KafkaSource(kafka_connection(settings), topic_plan(settings).name(topic), topic, group=group)
+    return LocalLogSource(settings.data_dir / LOG_FOLDER, seal_keys(settings), topic, group)
+
+
+def open_log(settings: Settings) -> Log:
+    """Set up the log of a serving process, with crash reports where they are configured."""
+    if settings.sentry_dsn is None:
+        return configure(settings.log_level)
+    sentry = start_sentry(settings.sentry_dsn.reveal(), "ingest-edge")
+    return configure(settings.log_level, report=sentry.report)
+
+
+def build_worker(settings: Settings) -> Worker:
+    """Put one serving process together."""
+    clock, figures, log = SystemClock(), Figures(), open_log(settings)
+    registry = _registry(settings, clock)
+    publisher = open_publisher(settings)
+    regions = Regions(settings.geoip_path)
+    agents = warm()
+    for problem in (*regions.problems(), *agents.problems(), *warnings(settings)):
+        _log.warning("start_problem", problem=problem)
+    in_flight = InFlight(requests_max=settings.in_flight_requests_max, bytes_max=settings.in_flight_bytes_max)
+    collect = Collect(
+        registry=registry,
+        publisher=publisher,
+        regions=regions,
+        agents=agents,
+        trusted=TrustedProxies(settings.trusted_proxies),
+        rate=EventRate(share=settings.workers),
+        in_flight=in_flight,
+        body_limits=BodyLimits(
+            settings.body_bytes_max, settings.body_inflated_bytes_max, settings.body_timeout_ms
+        ),
+        limits=Limits(settings.events_per_batch_max, settings.event_bytes_max, settings.nesting_max),
+        clock=clock,
+        figures=figures,
+        log=log.requests,
+    )
+    limits = ConnectionLimits(settings.header_bytes_max, settings.header_timeout_ms, settings.connections_max)
+    server = public_server(
+        surface(collect, figures, log.requests),
+        protocol_class(limits, figures.refused),
+        keep_alive_ms=settings.keep_alive_timeout_ms,
+        drain_ms=int(settings.drain_timeout_ms * _DRAIN_SHARE),
+    )
+    return Worker(server, registry, publisher, regions, in_flight, figures, log)
+
+
+def _registry(settings: Settings, clock: SystemClock) -> Registry:
+    if settings.apps_file is None:
+        return unconfigured()
+    return TomlRegistry(settings.apps_file, clock, _announce)
+
+
+def _announce(old: Snapshot, new: Snapshot) -> None:
+    """Log every kill switch that was turned: a kill is never silent."""
+    for change in changes(old, new):
+        _log.warning("kill_switch", scope=change.scope, id=change.id, killed=change.killed)
+    _log.info("registry_loaded", apps=len(new.apps), version=new.version)

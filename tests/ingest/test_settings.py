@@ -1,0 +1,338 @@
+"""The settings: what is read, what is refused and how, and that declaration, code and page agree."""
+
+import ast
+import base64
+import re
+from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from ingest.setting import Secret, decode_keys, show_size
+from ingest.settings import DECLARED, RULES, Settings, SettingsError, load, warnings
+from ingest.settings_page import describe, render_markdown
+
+ROOT = Path(__file__).parents[2]
+KEY = base64.b64encode(bytes(range(32))).decode()
+OTHER_KEY = base64.b64encode(bytes(32)).decode()
+SERVE = {"INGEST_SPOOL_KEY": KEY}
+
+
+def refused(environ: dict[str, str], role: str = "serve") -> tuple[str, ...]:
+    """Load what must be refused and return the lines."""
+    with pytest.raises(SettingsError) as caught:
+        load(environ, role=role)  # type: ignore[arg-type]
+    assert str(caught.value) == "\n".join(caught.value.lines)
+    return caught.value.lines
+
+
+def test_defaults() -> None:
+    """An environment without any setting gives the documented defaults, and other variables are not looked at."""
+    settings = load({"PATH": "/bin", "INGESTION": "x"}, role="tool")
+    assert settings == Settings()
+    assert (settings.host, settings.port, settings.admin_port, settings.workers) == ("127.0.0.1", 8080, 8081, 1)
+    assert (settings.body_bytes_max, settings.body_inflated_bytes_max) == (1 << 20, 5 << 20)
+    assert (settings.event_bytes_max, settings.spool_bytes_max) == (32 << 10, 1 << 30)
+    assert (settings.kafka_bootstrap, settings.geoip_path, settings.trusted_proxies) == (None, (), ())
+
+
+def test_values_are_typed() -> None:
+    """Each kind of text becomes its type."""
+    settings = load(
+        {
+            **SERVE,
+            "INGEST_HOST": "::1",
+            "INGEST_KAFKA_BOOTSTRAP": "kafka-1:9092, [::1]:9093",
+            "INGEST_KAFKA_SECURITY_PROTOCOL": "sasl_ssl",
+            "INGEST_KAFKA_SASL_MECHANISM": "SCRAM-SHA-256",
+            "INGEST_KAFKA_SASL_USERNAME": "edge",
+            "INGEST_KAFKA_SASL_PASSWORD": "hunter2",
+            "INGEST_KAFKA_ALLOW_SINGLE_COPY": "1",
+            "INGEST_WORKERS": "4",
+            "INGEST_BODY_BYTES_MAX": "2MiB",
+            "INGEST_EVENT_BYTES_MAX": "4096",
+            "INGEST_GEOIP_PATH": "a.mmdb:/b.mmdb",
+            "INGEST_TRUSTED_PROXIES": "10.0.0.0/8, ::1",
+        }
+    )
+    assert settings.host == "::1"
+    assert settings.kafka_bootstrap == "kafka-1:9092,[::1]:9093"
+    assert settings.kafka_security_protocol == "SASL_SSL"
+    assert settings.kafka_sasl_password == Secret("hunter2")
+    assert settings.kafka_allow_single_copy is True
+    assert settings.workers == 4
+    assert (settings.body_bytes_max, settings.event_bytes_max) == (2 << 20, 4096)
+    assert settings.geoip_path == (Path("a.mmdb"), Path("/b.mmdb"))
+    assert settings.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
+
+
+def test_empty_counts_as_unset() -> None:
+    """An empty or blank variable leaves the default in force."""
+    assert load({**SERVE, "INGEST_PORT": "", "INGEST_TRUSTED_PROXIES": " "}) == load(SERVE)
+
+
+def test_unknown_name_suggests_the_nearest() -> None:
+    """An unknown name is refused with the nearest known one, and without one where none is near."""
+    assert refused({**SERVE, "INGEST_TRUSTED_PROXYS": "x"}) == (
+        "INGEST_TRUSTED_PROXYS: there is no such setting; did you mean INGEST_TRUSTED_PROXIES?",
+    )
+    assert refused({**SERVE, "INGEST_ZZZZ": "x"}) == ("INGEST_ZZZZ: there is no such setting",)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("INGEST_PORT", "eighty", "expected a whole number from 0 to 65535, got 'eighty'"),
+        ("INGEST_PORT", "65536", "expected a whole number from 0 to 65535, got '65536'"),
+        ("INGEST_PORT", "-1", "expected a whole number from 0 to 65535, got '-1'"),
+        ("INGEST_PORT", "٣", "expected a whole number from 0 to 65535, got '٣'"),
+        ("INGEST_SPOOL_BYTES_MAX", "1GB", "expected 64 KiB to 16384 GiB"),
+        ("INGEST_KAFKA_ALLOW_SINGLE_COPY", "yes", "expected true, false, 1 or 0, got 'yes'"),
+        ("INGEST_KAFKA_SECURITY_PROTOCOL", "TLS", "expected one of PLAINTEXT, SSL"),
+        ("INGEST_KAFKA_BOOTSTRAP", "kafka", "expected host:port"),
+        ("INGEST_KAFKA_BOOTSTRAP", "kafka:70000", "expected host:port"),
+        ("INGEST_TRUSTED_PROXIES", "10.0.0.1/8", "expected networks such as 10.0.0.0/8 without host bits"),
+        ("INGEST_GEOIP_PATH", "a.mmdb:", "expected one or more paths"),
+        ("INGEST_TOPIC_PREFIX", "sdk/", "expected 1 to 100 of"),
+        ("INGEST_HOST", "a b", "expected a host name or an IP address"),
+        ("INGEST_LOG_LEVEL", "loud", "expected one of debug, info, warning, error"),
+    ],
+)
+def test_bad_value(name: str, text: str, expected: str) -> None:
+    """A value that does not fit is refused with its variable and with what is expected."""
+    (line,) = refused({**SERVE, name: text})
+    assert line.startswith(f"{name}: {expected}")
+
+
+def test_all_faults_at_once() -> None:
+    """Every fault is told in one go, and a rule about a faulty variable is not told on top."""
+    lines = refused({"INGEST_PORT": "x", "INGEST_WORKER": "2", "INGEST_WORKERS": "2", "INGEST_BODY_BYTES_MAX": "6MiB"})
+    assert len(lines) == 5
+    text = "\n".join(lines)
+    for name in (
+        "INGEST_PORT:",
+        "INGEST_WORKER:",
+        "INGEST_WORKERS above 1",
+        "INGEST_BODY_BYTES_MAX",
+        "INGEST_SPOOL_KEY",
+    ):
+        assert name in text
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"INGEST_SERVICE_HOST": "10.1.2.3", "INGEST_SERVICE_PORT": "80", "INGEST_SERVICE_PORT_HTTP": "80"},
+        {"INGEST_PORT": "tcp://10.1.2.3:80"},
+        {"INGEST_PORT_8080_TCP": "tcp://10.1.2.3:8080", "INGEST_PORT_8080_TCP_ADDR": "10.1.2.3"},
+        {"INGEST_ADMIN_PORT": "tcp://10.1.2.3:81", "INGEST_ADMIN_SERVICE_HOST": "10.1.2.3"},
+    ],
+)
+def test_injected_by_an_orchestrator(environ: dict[str, str]) -> None:
+    """What an orchestrator sets for a service called `ingest` is explained in one line with the remedy."""
+    (line,) = refused({**SERVE, **environ})
+    assert all(name in line for name in environ)
+    assert "enableServiceLinks: false" in line
+
+
+@pytest.mark.parametrize("name", ["INGEST_SPOOL_KEY", "INGEST_KAFKA_SASL_PASSWORD", "INGEST_SENTRY_DSN"])
+def test_secret_from_a_file(tmp_path: Path, name: str) -> None:
+    """A secret's `_FILE` variant is read and stripped; together with the variable it is refused."""
+    path = tmp_path / "secret"
+    path.write_text(f"\n {KEY}\n")
+    settings = load({f"{name}_FILE": str(path)}, role="tool")
+    assert getattr(settings, name.removeprefix("INGEST_").lower()) == Secret(KEY)
+    (line,) = refused({name: KEY, f"{name}_FILE": str(path)}, "tool")
+    assert line == f"{name}: given together with {name}_FILE; give one of them"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "cannot be read"), (b" \n", "is empty"), (b"\xff", "not UTF-8"), (b"k" * 70_000, "larger than")],
+)
+def test_secret_file_that_does_not_serve(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    """A secret's file that cannot be used is refused once, under the variable that names it."""
+    path = tmp_path / "secret"
+    if content is not None:
+        path.write_bytes(content)
+    (line,) = refused({"INGEST_SPOOL_KEY_FILE": str(path)})
+    assert line.startswith("INGEST_SPOOL_KEY_FILE: the file")
+    assert reason in line
+
+
+def test_only_secrets_have_a_file_variant(tmp_path: Path) -> None:
+    """A `_FILE` variant of a setting that is no secret is an unknown name."""
+    (line,) = refused({**SERVE, "INGEST_PORT_FILE": str(tmp_path)})
+    assert line.startswith("INGEST_PORT_FILE: there is no such setting")
+
+
+@pytest.mark.parametrize("key", ["c2VjcmV0LXRvby1zaG9ydA==", "not base64!", f"{KEY},", f"{KEY},c2VjcmV0"])
+def test_no_message_holds_a_secret(tmp_path: Path, key: str) -> None:
+    """A bad key is refused without any part of it, given directly or in a file, and secrets have no readable repr."""
+    path = tmp_path / "key"
+    path.write_text(key)
+    for environ in ({"INGEST_SPOOL_KEY": key}, {"INGEST_SPOOL_KEY_FILE": str(path)}):
+        (line,) = refused(environ)
+        assert "expected one or more keys of 32 bytes in base64" in line
+        assert key not in line
+        assert "c2VjcmV0" not in line
+    assert KEY not in repr(load(SERVE))
+
+
+def test_keys_are_decoded_in_order() -> None:
+    """A list of keys is decoded in its order, the sealing one first."""
+    assert decode_keys(f"{KEY}, {OTHER_KEY}") == (bytes(range(32)), bytes(32))
+
+
+@pytest.mark.parametrize("name", ["INGEST_VAULT_KEY", "INGEST_VAULT_KEY_FILE"])
+def test_serving_refuses_the_vault_key(name: str) -> None:
+    """The serving process must not be given the vault key; other programs may run beside it."""
+    (line,) = refused({**SERVE, name: KEY})
+    assert line.startswith(f"{name}: the serving process must not be given the vault key")
+    assert KEY not in line
+    assert load({name: KEY}, role="tool") == Settings()
+    assert load({name: KEY}, role="dev") == Settings()
+
+
+BROKEN = [
+    ({"INGEST_ADMIN_PORT": "8080"}, "INGEST_PORT and INGEST_ADMIN_PORT"),
+    ({"INGEST_ADMIN_PORT": "8080", "INGEST_ADMIN_HOST": "0.0.0.0"}, "INGEST_PORT and INGEST_ADMIN_PORT"),
+    ({"INGEST_ADMIN_PORT": "8080", "INGEST_ADMIN_HOST": "localhost"}, "INGEST_PORT and INGEST_ADMIN_PORT"),
+    ({"INGEST_WORKERS": "2"}, "INGEST_WORKERS above 1 needs INGEST_KAFKA_BOOTSTRAP"),
+    ({"INGEST_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "INGEST_KAFKA_SECURITY_PROTOCOL with SASL needs"),
+    ({"INGEST_KAFKA_SSL_CAFILE": "./no-such-file"}, "INGEST_KAFKA_SSL_CAFILE names a file"),
+    ({"INGEST_ACK_DEADLINE_MS": "9001"}, "INGEST_ACK_DEADLINE_MS must be at most 9000"),
+    ({"INGEST_DRAIN_TIMEOUT_MS": "4000"}, "INGEST_DRAIN_TIMEOUT_MS must be larger than INGEST_ACK_DEADLINE_MS"),
+    (
+        {
+            "INGEST_EVENT_BYTES_MAX": "64KiB",
+            "INGEST_BODY_INFLATED_BYTES_MAX": "64KiB",
+            "INGEST_BODY_BYTES_MAX": "64KiB",
+        },
+        "INGEST_EVENT_BYTES_MAX must be smaller than INGEST_BODY_INFLATED_BYTES_MAX",
+    ),
+    ({"INGEST_EVENT_BYTES_MAX": "900001"}, "INGEST_EVENT_BYTES_MAX must be at most 900000"),
+    ({"INGEST_BODY_BYTES_MAX": "6MiB"}, "INGEST_BODY_BYTES_MAX must not be larger than INGEST_BODY_INFLATED_BYTES_MAX"),
+    (
+        {"INGEST_IN_FLIGHT_BYTES_MAX": "4MiB"},
+        "INGEST_IN_FLIGHT_BYTES_MAX must not be smaller than INGEST_BODY_INFLATED_BYTES_MAX",
+    ),
+    ({"INGEST_SPOOL_KEY": ""}, "INGEST_SPOOL_KEY or INGEST_SPOOL_KEY_FILE is needed"),
+]
+
+
+@pytest.mark.parametrize(("environ", "sentence"), BROKEN)
+def test_rules_between_settings(environ: dict[str, str], sentence: str) -> None:
+    """Settings that contradict each other are refused with the one sentence that names them."""
+    (line,) = refused({**SERVE, **environ})
+    assert line.startswith(sentence)
+
+
+def test_every_rule_is_tested() -> None:
+    """No rule between settings is without a case above."""
+    assert all(any(rule.sentence.startswith(sentence) for _, sentence in BROKEN) for rule in RULES)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"INGEST_ADMIN_PORT": "8080", "INGEST_ADMIN_HOST": "10.0.0.1"},
+        {"INGEST_PORT": "0", "INGEST_ADMIN_PORT": "0"},
+        {"INGEST_ACK_DEADLINE_MS": "9000"},
+        {"INGEST_KAFKA_BOOTSTRAP": "kafka:9092", "INGEST_SPOOL_KEY": "", "INGEST_WORKERS": "2"},
+    ],
+)
+def test_rules_let_pass(environ: dict[str, str]) -> None:
+    """What stands just inside of the rules is accepted."""
+    assert isinstance(load({**SERVE, **environ}), Settings)
+
+
+def test_warnings() -> None:
+    """What is allowed but dangerous is told; the defaults and loopback brokers give no warning."""
+    assert warnings(Settings()) == ()
+    assert warnings(Settings(kafka_bootstrap="127.0.0.1:9092,[::1]:9092,localhost:9092")) == ()
+    told = warnings(
+        load(
+            {
+                "INGEST_KAFKA_BOOTSTRAP": "localhost:9092,kafka:9092",
+                "INGEST_KAFKA_ALLOW_SINGLE_COPY": "true",
+                "INGEST_TRUSTED_PROXIES": "0.0.0.0/0",
+            }
+        )
+    )
+    assert [line.split()[0] for line in told] == [
+        "INGEST_KAFKA_SECURITY_PROTOCOL",
+        "INGEST_KAFKA_ALLOW_SINGLE_COPY",
+        "INGEST_TRUSTED_PROXIES",
+    ]
+
+
+def test_description_masks_secrets() -> None:
+    """The table has one row per setting, and secrets only as `set` and `unset`."""
+    rows = {row.name: row for row in describe(load({**SERVE, "INGEST_BODY_BYTES_MAX": "2097152"}))}
+    assert list(rows) == [entry.name for entry in DECLARED]
+    assert rows["INGEST_SPOOL_KEY"].value == "set"
+    assert rows["INGEST_SENTRY_DSN"].value == "unset"
+    assert rows["INGEST_BODY_BYTES_MAX"][1:4] == ("2 MiB", "1 MiB", "bytes")
+    assert KEY not in repr(rows)
+
+
+def test_shown_values_can_be_given_back() -> None:
+    """Every default, as it is shown, reads as itself."""
+    for entry in DECLARED:
+        if entry.default is not None and entry.default != ():
+            assert entry.setting.kind.parse(entry.show(entry.default)) == entry.default
+    assert show_size(1536) == "1536"
+
+
+def test_page_is_current() -> None:
+    """The committed page is what the declarations say; `python -m ingest.settings_page` writes it."""
+    assert (ROOT / "docs" / "settings.md").read_text() == render_markdown()
+
+
+def sources() -> Iterator[tuple[Path, ast.Module]]:
+    """Parse every module of the service but those that declare the settings."""
+    for path in sorted((ROOT / "ingest").rglob("*.py")):
+        if path.name not in {"settings.py", "settings_page.py"}:
+            yield path, ast.parse(path.read_text())
+
+
+def settings_read() -> set[str]:
+    """Find the names that the code takes from anything called `settings`."""
+    found = set()
+    for _, tree in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute):
+                owner = node.value.id if isinstance(node.value, ast.Name) else getattr(node.value, "attr", "")
+                if owner in {"settings", "_settings"}:
+                    found.add(node.attr)
+    return found
+
+
+def test_every_setting_is_read() -> None:
+    """A documented setting that no code reads is a lie."""
+    assert {entry.field for entry in DECLARED} - settings_read() == set()
+
+
+def test_every_setting_that_is_read_is_documented() -> None:
+    """Code reads no setting that the page does not tell."""
+    documented = {name.lower() for name in re.findall(r"^\| `INGEST_(\w+)`", render_markdown(), re.MULTILINE)}
+    assert settings_read() - documented == set()
+
+
+def test_the_environment_is_read_by_the_command_line_alone() -> None:
+    """Nothing outside of the command line looks at the process environment."""
+    offenders = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path, tree in sources()
+        if "cli" not in path.parts
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv"})
+        or (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "os"
+            and {a.name for a in node.names} & {"environ", "getenv"}
+        )
+    ]
+    assert offenders == []
