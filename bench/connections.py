@@ -40,7 +40,7 @@ class _Connection:
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection((HOST, port), CONNECT_TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.setblocking(False)
+        self.socket.settimeout(0)
         self.began = 0.0
         self.unread = b""
         self.unsent = memoryview(b"")
@@ -51,13 +51,20 @@ class _Connection:
             self.unsent = self.unsent[self.socket.send(self.unsent) :]
         except BlockingIOError:
             return True
+        except ConnectionError as error:
+            raise LoadError("the server broke a connection while a request was sent") from error
         return bool(self.unsent)
 
     def read(self) -> bytes | None:
         """Return the whole answer once it is there."""
-        chunk = self.socket.recv(_CHUNK_BYTES)
+        try:
+            chunk = self.socket.recv(_CHUNK_BYTES)
+        except BlockingIOError:
+            return None
+        except ConnectionError:
+            chunk = b""
         if not chunk:
-            raise LoadError("the server closed a connection without an answer")
+            raise LoadError("the server closed a connection instead of answering")
         text = self.unread + chunk if self.unread else chunk
         head_bytes = text.find(b"\r\n\r\n") + 4
         if head_bytes >= 4 and len(text) >= head_bytes + _content_length(text, head_bytes):

@@ -74,7 +74,7 @@ def closed_loop(connections: Connections, requests: Sequence[bytes], seconds: fl
     return tally
 
 
-def open_loop(connections: Connections, requests: Sequence[bytes], seconds: float, rate: float) -> Tally:
+def open_loop(connections: Connections, requests: Sequence[bytes], rate: float, seconds: float) -> Tally:
     """Send `rate` requests a second for `seconds`, then wait for the answers that are owed. Raises `LoadError`.
 
     The gaps are exponential, as between clients that know nothing of each other, and the same in each run. A request

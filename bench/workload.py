@@ -43,7 +43,8 @@ def _body(platform: str, events: int, number: int) -> bytes:
     rng = random.Random(f"{platform}-{events}-{number}")
     device = generate.Device(rng, platform)
     names = generate.NAMES[platform]
-    batch = [generate.event(names[index % len(names)], device, rng) for index in range(events)]
+    first = number // len(CLIENTS)  # so that batches of a single event hold each kind of event too
+    batch = [generate.event(names[(first + index) % len(names)], device, rng) for index in range(events)]
     return generate.compact(generate.native_batch(device, batch)).encode()
 
 

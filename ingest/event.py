@@ -7,12 +7,11 @@ The stages are types of their own, so that skipping one does not type-check:
 From `Identified` on nothing holds a raw e-mail, phone number, address or advertising id.
 """
 
-from typing import Any, NewType
+from typing import Any, NamedTuple, NewType
 
 import msgspec
 
-from ingest.outcome import Fault, Rejection
-from ingest.transport.contract import Record
+from ingest.outcome import Rejection
 
 RECORD_VERSION = 1
 
@@ -46,6 +45,13 @@ class Identified(msgspec.Struct):
     event: JsonObject
     json: bytes
     notes: tuple[str, ...]
+
+
+class Record(NamedTuple):
+    """One record as it goes to the wire: the partition is chosen by the key, the value is UTF-8 JSON."""
+
+    key: bytes
+    value: bytes
 
 
 class Processed(msgspec.Struct):
@@ -100,18 +106,3 @@ class EventRecord(msgspec.Struct, frozen=True):
     meta: Meta
     event: JsonObject
 
-
-__all__ = [
-    "RECORD_VERSION",
-    "Decoded",
-    "EventRecord",
-    "Fault",
-    "Identified",
-    "JsonObject",
-    "Meta",
-    "Named",
-    "Processed",
-    "Record",
-    "Rejection",
-    "ValidEvent",
-]

@@ -153,7 +153,7 @@ def is_plain(name: str) -> bool:
 
     True only for at most 64 ASCII letters, digits, `_`, `$`, `-` and spaces, in no family, without a run of 8 hex
     digits and dashes that could be an id. False says nothing. One thing is left to the caller: an advertising id
-    that is no run of hex digits, and stands in a name.
+    that is no run of at least 8 hex digits and dashes may stand in a plain name.
 
     >>> is_plain("product_id"), is_plain("client_ip"), is_plain("ann@example.com")
     (True, False, False)

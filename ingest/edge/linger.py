@@ -5,7 +5,7 @@ has not read it yet. So the write side is shut, and input is thrown away until t
 """
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 LINGER_BYTES_MAX: Final = 8 * 1024 * 1024
 """Input that is thrown away at most: more than any SDK sends at once, so that it can read why its batch was refused."""
@@ -19,9 +19,24 @@ class LingeringTransport(asyncio.Transport):
 
     While `unread` is True the client is expected to send more than will be read, and `close` lingers. From `ignore`
     on, `is_ignoring` tells the owner to hand its input to `discard`.
+
+    What only passes through is the connection's own method, because it is called for every request.
     """
 
-    __slots__ = ("_discarded_bytes", "_is_lingering", "_loop", "_timer", "_transport", "is_ignoring", "unread")
+    __slots__ = (
+        "_discarded_bytes",
+        "_is_lingering",
+        "_loop",
+        "_timer",
+        "_transport",
+        "get_extra_info",
+        "is_closing",
+        "is_ignoring",
+        "pause_reading",
+        "resume_reading",
+        "unread",
+        "write",
+    )
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__()
@@ -32,14 +47,11 @@ class LingeringTransport(asyncio.Transport):
         self._is_lingering = False
         self.is_ignoring = False
         self.unread = False
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send `data`; nothing more may be written once the transport lingers."""
-        self._transport.write(data)
-
-    def is_closing(self) -> bool:
-        """Tell whether the end has begun, be it by lingering."""
-        return self._is_lingering or self._transport.is_closing()
+        self.write = transport.write  # type: ignore[method-assign]
+        self.is_closing = transport.is_closing  # type: ignore[method-assign]
+        self.pause_reading = transport.pause_reading  # type: ignore[method-assign]
+        self.resume_reading = transport.resume_reading  # type: ignore[method-assign]
+        self.get_extra_info = transport.get_extra_info  # type: ignore[method-assign]
 
     def is_lingering(self) -> bool:
         """Tell whether all is written and only the client's end is awaited."""
@@ -67,6 +79,7 @@ class LingeringTransport(asyncio.Transport):
             return
         self._is_lingering = True
         self.is_ignoring = True
+        self.is_closing = self.is_lingering  # type: ignore[method-assign]
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._transport.resume_reading()
@@ -84,18 +97,7 @@ class LingeringTransport(asyncio.Transport):
     def lost(self) -> None:
         """Give up the timer: the connection is no more."""
         self.unread = False
+        self.is_closing = self._transport.is_closing  # type: ignore[method-assign]
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def pause_reading(self) -> None:
-        """Take no more input for now."""
-        self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Take input again."""
-        self._transport.resume_reading()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what the socket's transport knows under `name`."""
-        return self._transport.get_extra_info(name, default)

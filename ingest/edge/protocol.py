@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 import httptools
 from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -38,10 +39,9 @@ class ConnectionLimits(NamedTuple):
 
 
 def protocol_class(limits: ConnectionLimits, on_refused: Callable[[RefusalReason], None]) -> type["EdgeProtocol"]:
-    """Return the class for `uvicorn.Config(http=...)`; `on_refused` is told of every connection that is turned away.
+    """Return the class for `uvicorn.Config(http=...)`; `on_refused` hears of every connection that is ended here.
 
-    Such a connection got its answer here and never reached the app. Leave uvicorn's `limit_concurrency` unset: its
-    answer is plain text.
+    Leave uvicorn's `limit_concurrency` unset, its answer is plain text, and name `interface="asgi3"`.
     """
     return type("LimitedEdgeProtocol", (EdgeProtocol,), {"limits": limits, "on_refused": staticmethod(on_refused)})
 
@@ -49,9 +49,9 @@ def protocol_class(limits: ConnectionLimits, on_refused: Callable[[RefusalReason
 class EdgeProtocol(HttpToolsProtocol):
     """One connection. Made by `protocol_class`, which sets the limits.
 
-    A request is in its head until `on_headers_complete`, then in its body (`_line.unread`) until
+    A request is in its head (`scope` is not None) until `on_headers_complete`, then in its body (`_line.unread`) until
     `on_message_complete`. `_fed_bytes` counts what was fed to the parser since it last finished a head, a piece of
-    body or a message: above 0 after a feed, something unfinished is under way, of at least about that size.
+    body or a message: above 0 after a feed, something unfinished is under way, of at least that size.
     """
 
     limits: ClassVar[ConnectionLimits]
@@ -65,6 +65,7 @@ class EdgeProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._line: LingeringTransport = None  # type: ignore[assignment] # set when the connection is made
+        self._header_bytes_max = self.limits.header_bytes_max
         self._is_admitted = False
         self._keep_alive = True
         self._fed_bytes = 0
@@ -75,7 +76,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     @staticmethod
     def on_refused(reason: RefusalReason) -> None:
-        """Hear of a connection that is turned away; `protocol_class` puts the listener here."""
+        """Hear of a connection that is ended here; `protocol_class` puts the listener in this place."""
 
     # The connection's life
 
@@ -125,7 +126,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """End an idle connection; a further request that has begun has its own deadline."""
-        if self._fed_bytes == 0:
+        if self._is_idle():
             super().timeout_keep_alive_handler()
 
     # Input
@@ -145,11 +146,15 @@ class EdgeProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._refuse(Code.BAD_REQUEST, self._fault)
         else:
-            if self._fed_bytes:
+            if self._fed_bytes or self.scope is not None:
                 self._bound_unfinished()
 
+    def _is_idle(self) -> bool:
+        is_in_head: bool = self.scope is not None
+        return self._fed_bytes == 0 and not is_in_head
+
     def _bound_unfinished(self) -> None:
-        if self._fed_bytes > self.limits.header_bytes_max:
+        if self._fed_bytes > self._header_bytes_max:
             self._refuse(Code.BAD_REQUEST, RefusalReason.HEADER_BYTES)
         elif self._head_deadline is None and not self._line.unread:
             self._expect_head()
@@ -172,52 +177,57 @@ class EdgeProtocol(HttpToolsProtocol):
         # Makes uvicorn leave a request alone that the parser took for an upgrade, until it is read again.
         return True
 
-    # Callbacks of the parser
-
-    def on_message_begin(self) -> None:
-        """Note that a head is under way."""
-        super().on_message_begin()
-        self._fed_bytes += 1
+    # Callbacks of the parser. Those of a body are written out: uvicorn's ask the parser each time whether this is an
+    # upgrade, which no body here belongs to.
 
     def on_headers_complete(self) -> None:
         """Begin the request, unless its head is too large or too many wait before it."""
-        header_bytes_max = self.limits.header_bytes_max
-        if self._fed_bytes > header_bytes_max or self._chunk_bytes > header_bytes_max:
+        if self._fed_bytes > self._header_bytes_max or self._chunk_bytes > self._header_bytes_max:
             self._bound_fields(len(self.url))
         if len(self.pipeline) >= PIPELINED_REQUESTS_MAX:
             self._fault = RefusalReason.PIPELINED
             raise ValueError(self._fault)
+        before = self.cycle
         super().on_headers_complete()
         self._fed_bytes = 0
         self._head_deadline = None
-        if self.parser.should_upgrade():
-            return
+        cycle = self.cycle
+        if cycle is before:
+            return  # an upgrade, about to be read again
         # Until its body has arrived, an answer to this request ends the connection.
-        self._keep_alive, self.cycle.keep_alive = self.cycle.keep_alive, False
+        self._keep_alive = cycle.keep_alive
+        cycle.keep_alive = False
         self._line.unread = True
+        self.scope = None  # type: ignore[assignment] # no head is under way, and the request has its scope
         self.headers = []  # what comes now are trailers, which are no headers
 
     def on_body(self, body: bytes) -> None:
         """Hand on a piece of the body."""
         self._fed_bytes = 0
-        super().on_body(body)
+        cycle = self.cycle
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         """End the request: its connection may live on."""
-        if not self._line.unread:
+        line = self._line
+        if not line.unread:
             return  # an upgrade, about to be read again
         if self.headers:
             self._bound_fields(0)
-        self._line.unread = False
+        line.unread = False
         self._fed_bytes = 0
-        super().on_message_complete()
         cycle = self.cycle
+        cycle.more_body = False
+        cycle.message_event.set()
         if not cycle.response_started:
             cycle.keep_alive = self._keep_alive
 
     def _bound_fields(self, size: int) -> None:
         # Colon, space and line end count as well. What is raised here, the parser turns into its own error.
-        if size + sum(len(name) + len(value) + 4 for name, value in self.headers) > self.limits.header_bytes_max:
+        if size + sum(len(name) + len(value) + 4 for name, value in self.headers) > self._header_bytes_max:
             self._fault = RefusalReason.HEADER_BYTES
             raise ValueError(self._fault)
 
@@ -240,7 +250,7 @@ class EdgeProtocol(HttpToolsProtocol):
             self._expect_head()
         elif remaining_s > 0:
             self._head_timer = self.loop.call_later(remaining_s, self._on_head_timer)
-        elif self._fed_bytes == 0:
+        elif self._is_idle():
             # Nothing was asked, so nothing is answered: a 408 might be taken for the answer to a request just sent.
             self._line.close()
         else:

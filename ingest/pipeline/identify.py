@@ -30,6 +30,12 @@ _TEXT: Final = frozenset(
 _IDS: Final = frozenset("session_id install_id app_user_id user_id anonymous_id group_id".split())
 _TYPED: Final = _TEXT | _IDS | {"properties"}
 
+_SCALARS: Final = frozenset((str, int, float, bool, type(None)))
+_DIGEST_CHARS: Final = 64
+_ID_START_CHARS: Final = 8
+_WIDE_PLUS: Final = "\uff0b".encode()
+_MARKS: Final = tuple(mark for mark in normalize.SUSPECT if mark != _WIDE_PLUS)
+
 _plain: set[str] = set()  # names of no family
 _families: dict[str, Family] = {}  # names of one, spelled without brackets or dots
 
@@ -53,7 +59,7 @@ def identify(event: ValidEvent, own: OwnAddresses, *, bytes_max: int, nesting_ma
     """
     notes: list[str] = []
     hunted: list[str] = []
-    odd = _odd(event)
+    odd = [(n, v) for n, v in event.items() if v.__class__ is not str or n not in _plain]
     simple = True
     try:
         _apply(event, odd, notes, hunted, nesting_max)
@@ -79,42 +85,36 @@ def identify(event: ValidEvent, own: OwnAddresses, *, bytes_max: int, nesting_ma
     return Identified(walked.value, text, _ordered([*notes, *walked.notes]))
 
 
-def _odd(members: JsonObject) -> list[tuple[str, Any]]:
-    """Pick the members that need a look: those of a family or with a new name, and those that are no text."""
-    return [(n, v) for n, v in members.items() if v.__class__ is not str or n not in _plain]
+def _apply(members: JsonObject, odd: list[tuple[str, Any]], notes: list[str], hunted: list[str], depth: int) -> None:
+    """Apply the member rules to an object and what it holds, in place; collect advertising ids in `hunted`.
 
-
-def _apply(
-    members: JsonObject, odd: list[tuple[str, Any]], notes: list[str], hunted: list[str], depth: int
-) -> None:
-    """Apply the member rules to an object and what it holds, in place; collect advertising ids in `hunted`."""
+    `odd` are the members that need a look: those with a name of a family or a new one, and those that are no text.
+    """
     if depth == 0:
         raise _TooDeepError
     email = phone = None
     for name, value in odd:
         kind = value.__class__
-        if name not in _plain and (family := _family(name)) is not None:
-            if value is None or kind is bool:
-                continue
-            if family is Family.EMAIL or family is Family.PHONE:
-                if kind is not str or (name != "email" and name != "phone"):
-                    raise _NotSimpleError
-                if family is Family.EMAIL:
-                    email = value
-                else:
-                    phone = value
-                continue
-            if family is Family.ADVERTISING:
-                if kind is not str or "00000000" in value:
-                    raise _NotSimpleError
-                if value:
+        if name in _plain or (family := _families.get(name) or _family(name)) is None:
+            if kind is dict:
+                inner = [(n, v) for n, v in value.items() if v.__class__ not in _SCALARS or n not in _plain]
+                _apply(value, inner, notes, hunted, depth - 1)
+            elif kind is list:
+                _items(value, notes, hunted, depth - 1)
+        elif kind is str:
+            if name == "email":
+                email = value
+            elif name == "phone":
+                phone = value
+            elif family in _REMOVED:
+                if family is Family.ADVERTISING:
                     hunted.append(value)
-            notes.append(_REMOVED[family])
-            del members[name]
-        elif kind is dict:
-            _apply(value, _odd(value), notes, hunted, depth - 1)
-        elif kind is list:
-            _items(value, notes, hunted, depth - 1)
+                notes.append(_REMOVED[family])
+                del members[name]
+            else:
+                raise _NotSimpleError
+        elif value is not None and kind is not bool:
+            raise _NotSimpleError
     if email is not None:
         _digest_email(members, email, notes)
     if phone is not None:
@@ -126,12 +126,15 @@ def _items(items: list[Any], notes: list[str], hunted: list[str], depth: int) ->
         raise _TooDeepError
     for value in items:
         if value.__class__ is dict:
-            _apply(value, _odd(value), notes, hunted, depth - 1)
+            inner = [(n, v) for n, v in value.items() if v.__class__ not in _SCALARS or n not in _plain]
+            _apply(value, inner, notes, hunted, depth - 1)
         elif value.__class__ is list:
             _items(value, notes, hunted, depth - 1)
 
 
 def _digest_email(members: JsonObject, email: str, notes: list[str]) -> None:
+    if len(email) >= _DIGEST_CHARS:
+        raise _NotSimpleError  # it may be a digest already
     del members["email"]
     digest = normalize.email_digest(email)
     if digest is None:
@@ -141,6 +144,8 @@ def _digest_email(members: JsonObject, email: str, notes: list[str]) -> None:
 
 
 def _digest_phone(members: JsonObject, phone: str, notes: list[str]) -> None:
+    if len(phone) >= _DIGEST_CHARS:
+        raise _NotSimpleError
     del members["phone"]
     digests = normalize.phone_digests(phone)
     if digests is None:
@@ -155,9 +160,6 @@ def _digest_phone(members: JsonObject, phone: str, notes: list[str]) -> None:
 
 def _family(name: str) -> Family | None:
     """Return the family of a member's name, learning it; raise where it needs more than a look at the whole name."""
-    known = _families.get(name)
-    if known is not None:
-        return known
     family = normalize.family(name)
     if family is not None and ("." in name or "[" in name):
         raise _NotSimpleError
@@ -174,16 +176,21 @@ def _family(name: str) -> Family | None:
 
 def _suspicious(own: OwnAddresses, hunted: list[str]) -> bool:
     """Tell whether the encoded event may hold text that the string rule would change."""
-    for mark in normalize.SUSPECT:
-        if mark in _scratch:
+    text = _scratch
+    for mark in _MARKS:
+        if mark in text:
             return True
+    if not text.isascii() and _WIDE_PLUS in text:
+        return True
     if own.needles or hunted:
-        folded = _scratch.lower()
+        folded = text.lower()
         for needle in own.needles:
             if needle in folded:
                 return True
         for value in hunted:
-            if not value.isascii() or value.lower().encode() in folded:
+            # All spellings of an id begin alike, whether with dashes or without.
+            start = value.strip()[:_ID_START_CHARS].lower()
+            if not start.isascii() or not start.replace("-", "0").isalnum() or start.encode() in folded:
                 return True
     return False
 

@@ -33,7 +33,7 @@ class Merge(enum.StrEnum):
 
 
 class RefusalReason(enum.StrEnum):
-    """Why a connection was turned away without asking the app."""
+    """Why the HTTP layer ended a connection by itself."""
 
     CONNECTIONS = "connections"
     HEADER_BYTES = "header_bytes"
@@ -146,7 +146,7 @@ METRICS: Final = (
         "ingest_connections_refused_total",
         _COUNTER,
         "connections",
-        "Connections turned away without asking the app.",
+        "Connections that were ended before or beside the app, by reason.",
         (Label("reason", tuple(RefusalReason)),),
     ),
     Metric("ingest_transport_ok", _GAUGE, "1 or 0", "Whether records are being stored.", merge=Merge.MIN),

@@ -40,6 +40,7 @@ FIELDS: Final = {
     "pid": "process id",
     "host": "address that is listened on",
     "port": "port that is listened on",
+    "exit_code": "exit code of a process, negative for a signal",
     "signal": "signal that was received",
     "file": "name of a file of the service, without its folder",
     "topic": "topic, without the prefix",

@@ -31,7 +31,7 @@ class LineWriter:
 
     def begin(self) -> None:
         """Start with nothing to write and no thread."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler or a finalizer may log while its thread is in here
         self._lines: list[bytes] = []
         self._buffer_bytes = 0
         self._woken = threading.Event()

@@ -140,7 +140,7 @@ class Figures:
             _add_one(self.notes, note)
 
     def refused(self, reason: RefusalReason) -> None:
-        """Count a connection that was turned away without asking the app."""
+        """Count a connection that the HTTP layer ended by itself."""
         self.connections_refused[reason] += 1
 
     def publish_failed(self, reason: str) -> None:

@@ -1,6 +1,7 @@
 """Crash reports to Sentry, for those who set `INGEST_SENTRY_DSN`: types and places, nothing else.
 
-The client stands by itself: no integration is on, so nothing is captured but what is handed to `Sentry.report`.
+The client stands by itself: no integration is on, so nothing is captured but what is handed to `Sentry.report`, and
+`strip` lets only listed members of that out. Personal data is off by the SDK's default, whose option is deprecated.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,7 +45,6 @@ def start(dsn: str, release: str, *, transport: "type[Transport] | None" = None)
             environment="production",
             server_name="",
             transport=transport,
-            send_default_pii=False,
             include_local_variables=False,
             include_source_context=False,
             max_request_body_size="never",

@@ -4,6 +4,8 @@ import enum
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from ingest.event import Record
+
 SCHEMA = (("schema", b"event/1"),)
 """Headers of every event record: the schema by which a consumer reads the value."""
 
@@ -20,13 +22,6 @@ class Topic(enum.StrEnum):
     CLICKS = "clicks"
     ERASURES = "erasures"
     DEAD_LETTERS = "dead-letters"
-
-
-class Record(NamedTuple):
-    """One record as it goes to the wire: the partition is chosen by the key, the value is UTF-8 JSON."""
-
-    key: bytes
-    value: bytes
 
 
 class Stored(enum.StrEnum):

@@ -16,15 +16,8 @@ from types import MappingProxyType
 from typing import Final
 
 from ingest.clock import Clock, SystemClock
-from ingest.transport.contract import (
-    ConfigurationError,
-    Health,
-    Record,
-    RecordTooLarge,
-    Stored,
-    Topic,
-    Unavailable,
-)
+from ingest.event import Record
+from ingest.transport.contract import ConfigurationError, Health, RecordTooLarge, Stored, Topic, Unavailable
 from ingest.transport.files import FileLock
 from ingest.transport.log_format import LOCK, Batch, Damage, Disk, encode_records
 from ingest.transport.log_store import Expired, LogStore

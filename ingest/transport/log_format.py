@@ -44,9 +44,10 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ingest.transport.contract import SCHEMA, ConfigurationError, Record
+from ingest.event import Record
+from ingest.transport.contract import SCHEMA, ConfigurationError
 from ingest.transport.high_water import Sync, sync_data
-from ingest.transport.sealed import Sealed, SealKeys
+from ingest.transport.sealed import Sealed, SealKeys, Tampered
 
 DATABASE: Final = "log.db"
 HIGH_WATER: Final = "high-water"
@@ -56,6 +57,8 @@ CURSORS: Final = "cursors"
 VERSION: Final = 1
 SQLITE_MIN: Final = (3, 37)  # STRICT tables, RETURNING
 PAGE_BYTES: Final = 16384
+READER_WAIT_S: Final = 0.25
+"""Longest wait of the writer for a reader that keeps it from emptying the WAL; publishes wait with it."""
 
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS chunk (
@@ -145,7 +148,10 @@ def seal_chunk(topic: str, first_offset: int, batches: Sequence[Batch], keys: Se
 
 def open_chunk(chunk: Chunk, keys: SealKeys) -> tuple[Headers, list[tuple[int, list[Record]]]]:
     """Return the headers and, per caller, the timestamp and the records. Raises `Tampered` or `UnknownKey`."""
-    bound = _bound(chunk.topic, chunk.first_offset, chunk.record_count, chunk.timestamp_min, chunk.timestamp_max)
+    try:
+        bound = _bound(chunk.topic, chunk.first_offset, chunk.record_count, chunk.timestamp_min, chunk.timestamp_max)
+    except struct.error:
+        raise Tampered("a figure is out of range") from None
     return _decode(keys.open(Sealed(chunk.key_id, chunk.sealed), bound))
 
 
@@ -159,7 +165,7 @@ def connect_writer(path: Path, disk: Disk) -> sqlite3.Connection:
         raise ConfigurationError(f"SQLite {sqlite3.sqlite_version} is too old for the local log")
     if not path.exists():
         path.touch(mode=0o600)  # SQLite gives its -wal and -shm files the same mode
-    database = sqlite3.connect(path, isolation_level=None, timeout=1.0, factory=disk.connection)
+    database = sqlite3.connect(path, isolation_level=None, timeout=READER_WAIT_S, factory=disk.connection)
     try:
         for pragma in _WRITER_PRAGMAS:
             database.execute(f"PRAGMA {pragma}").fetchall()
@@ -191,6 +197,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode=ro"
     database = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=1.0, check_same_thread=False)
     database.execute("PRAGMA query_only = ON")
+    database.text_factory = lambda data: data.decode(errors="replace")  # a damaged name is no reason to stop
     return database
 
 

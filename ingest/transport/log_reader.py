@@ -22,7 +22,8 @@ _AT_OR_BEHIND: Final = """
 FROM chunk WHERE topic = ?1 AND first_offset >= coalesce(
     (SELECT max(first_offset) FROM chunk WHERE topic = ?1 AND first_offset <= ?2), 0)
 """
-_CHUNKS: Final = f"SELECT * {_AT_OR_BEHIND} AND first_offset + record_count > ?2 ORDER BY first_offset"
+_CHUNKS: Final = f"""SELECT * {_AT_OR_BEHIND} AND (first_offset + record_count > ?2 OR record_count < 1)
+ORDER BY first_offset"""  # a count below 1 is damage, to be noticed and not to be passed over in silence
 _TWO_FIRST_OFFSETS: Final = f"SELECT first_offset {_AT_OR_BEHIND} ORDER BY first_offset LIMIT 2"  # needs the index only
 _NEXT_OFFSET: Final = "SELECT next_offset FROM topic WHERE name = ?1"
 
@@ -64,26 +65,30 @@ class LogReader:
             return Found((), position)
         records: list[Delivered] = []
         skipped: list[Damage] = []
-        next_offset = position
+        up_to = position
         try:
             for row in database.execute(_CHUNKS, (self._topic.value, position)):
                 chunk = Chunk(*row)
                 try:
                     records.extend(self._open(chunk, position))
+                    up_to = chunk.first_offset + chunk.record_count
                 except Tampered as error:
-                    skipped.append(Damage(chunk.topic, chunk.first_offset, chunk.record_count, str(error)))
-                next_offset = chunk.first_offset + chunk.record_count
+                    first = max(up_to, chunk.first_offset)
+                    up_to = self._behind(database, first)
+                    skipped.append(Damage(chunk.topic, first, up_to - first, str(error)))
                 if len(records) >= records_max:
                     break
         except UnknownKey as error:
-            if next_offset == position:
+            if up_to == position:
                 raise ConfigurationError(str(error)) from None
         except sqlite3.Error as error:
             if not is_corrupt(error):
                 raise self._away(error) from None
-            if next_offset == position:
-                return self._step_over(database, position)
-        return Found(records, next_offset, skipped)
+            if up_to == position:
+                up_to = self._behind(database, position)
+                reason = "the database is damaged here"
+                skipped.append(Damage(self._topic.value, position, up_to - position, reason))
+        return Found(records, up_to, [damage for damage in skipped if damage.record_count > 0])
 
     def close(self) -> None:
         """Release the database; a later call opens it again."""
@@ -100,17 +105,17 @@ class LogReader:
                     yield Delivered(self._topic, 0, offset, timestamp_ms, key, value, headers)
                 offset += 1
 
-    def _step_over(self, database: sqlite3.Connection, position: int) -> Found:
-        """Skip a row that SQLite cannot read, up to the chunk behind it as the index tells."""
+    def _behind(self, database: sqlite3.Connection, position: int) -> int:
+        """Return where a damaged chunk at `position` ends: what it says of its own length is not believed."""
         topic = self._topic.value
         try:
-            behind = [first for (first,) in database.execute(_TWO_FIRST_OFFSETS, (topic, position)) if first > position]
-            (end,) = (behind[0],) if behind else database.execute(_NEXT_OFFSET, (topic,)).fetchone() or (position,)
+            for (first_offset,) in database.execute(_TWO_FIRST_OFFSETS, (topic, position)):
+                if first_offset > position:
+                    return int(first_offset)
+            (end,) = database.execute(_NEXT_OFFSET, (topic,)).fetchone() or (position,)
         except sqlite3.Error as error:
             raise self._away(error) from None
-        if end <= position:
-            return Found((), position)
-        return Found((), end, (Damage(topic, position, end - position, "the database is damaged here"),))
+        return max(int(end), position)
 
     def _connected(self) -> sqlite3.Connection | None:
         """Return the open database, or None where there is none yet. A replaced file is noticed by its inode."""

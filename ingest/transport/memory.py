@@ -6,16 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ingest.clock import Clock, SystemClock
-from ingest.transport.contract import (
-    SCHEMA,
-    Delivered,
-    Health,
-    Record,
-    RecordTooLarge,
-    Stored,
-    Topic,
-    Unavailable,
-)
+from ingest.event import Record
+from ingest.transport.contract import SCHEMA, Delivered, Health, RecordTooLarge, Stored, Topic, Unavailable
 
 
 class _Waiting(NamedTuple):

@@ -1,7 +1,8 @@
 """What is done when SQLite cannot read its own file: keep it, and go on with everything in it that can still be read.
 
 The readable chunks are copied to a new database, which then takes the place of the damaged one in one rename; the
-damaged file stays in the folder under the name `log.db.damaged-TIME`, for an operator to look at and to delete. The
+damaged file stays in the folder under the name `log.db.damaged-TIME`, for an operator to look at and to delete; the
+next one takes its place, so that damage cannot fill the disk. The
 copy walks the rows upwards until the first that fails, then downwards likewise; what lies between counts as lost, and
 so does a chunk whose seal is broken.
 """
@@ -9,7 +10,7 @@ so does a chunk whose seal is broken.
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def replace_damaged(path: Path, keys: SealKeys, disk: Disk, now_ms: int) -> Path
     The gaps are entered into the new table `lost`. Raises `sqlite3.Error` or `OSError` with the old file still there.
     """
     fresh = path.with_name(f"{path.name}.salvage")
-    for leftover in path.parent.glob(f"{fresh.name}*"):
+    leftovers = [*path.parent.glob(f"{fresh.name}*"), *path.parent.glob(f"{path.name}.damaged-*")]
+    for leftover in leftovers:
         leftover.unlink()
     with contextlib.closing(connect_writer(fresh, disk)) as target:
         with contextlib.closing(connect_reader(path)) as source:
@@ -42,27 +44,30 @@ def replace_damaged(path: Path, keys: SealKeys, disk: Disk, now_ms: int) -> Path
         checkpoint(target, "TRUNCATE")
     aside = path.with_name(f"{path.name}.damaged-{now_ms}")
     os.link(path, aside)
-    for suffix in ("-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-    fresh.replace(path)  # from here on no old WAL may lie beside it: SQLite would apply it
+    with contextlib.suppress(FileNotFoundError):
+        path.with_name(f"{path.name}-wal").rename(aside.with_name(f"{aside.name}-wal"))
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+    fresh.replace(path)  # only now: SQLite would apply the old WAL to the new database
     return aside
 
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection, keys: SealKeys) -> None:
     target.execute("BEGIN IMMEDIATE")
     list(_readable(source, "PRAGMA writable_schema = ON"))  # lets SQLite open a file that is shorter than it says
-    target.executemany("INSERT OR REPLACE INTO topic VALUES (?, ?)", _readable(source, "SELECT * FROM topic"))
+    for name, next_offset in _readable(source, "SELECT name, next_offset FROM topic"):
+        if isinstance(name, str) and isinstance(next_offset, int):
+            target.execute("INSERT OR REPLACE INTO topic VALUES (?, ?)", (name, next_offset))
+    key_ids = {key_id for (key_id,) in _readable(source, "SELECT id FROM seal_key")} | keys.ids
     highest = -1
-    for rowid, *chunk in _readable(source, "SELECT rowid, * FROM chunk ORDER BY rowid"):
+    for rowid, *row in _readable(source, "SELECT rowid, * FROM chunk ORDER BY rowid"):
         highest = rowid
-        if _is_sound(Chunk(*chunk), keys):
-            target.execute(_INSERT, chunk)
-    for rowid, *chunk in _readable(source, "SELECT rowid, * FROM chunk ORDER BY rowid DESC"):
+        if _is_sound(Chunk(*row), keys, key_ids):
+            target.execute(_INSERT, row)
+    for rowid, *row in _readable(source, "SELECT rowid, * FROM chunk ORDER BY rowid DESC"):
         if rowid <= highest:
             break
-        if _is_sound(Chunk(*chunk), keys):
-            target.execute(_INSERT, chunk)
+        if _is_sound(Chunk(*row), keys, key_ids):
+            target.execute(_INSERT, row)
     target.execute("INSERT OR IGNORE INTO seal_key SELECT DISTINCT key_id FROM chunk")
     target.execute("INSERT OR IGNORE INTO topic SELECT DISTINCT topic, 0 FROM chunk")
     target.executemany("INSERT INTO lost VALUES (?, ?, ?, ?)", list(_gaps(target)))
@@ -78,13 +83,15 @@ def _readable(source: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...
             raise
 
 
-def _is_sound(chunk: Chunk, keys: SealKeys) -> bool:
+def _is_sound(chunk: Chunk, keys: SealKeys, key_ids: Container[str]) -> bool:
+    if [*map(type, chunk)] != [str, int, int, int, int, str, bytes]:
+        return False  # a damaged row can hold anything
     try:
         open_chunk(chunk, keys)
-    except UnknownKey:  # not for us to judge
-        return True
-    except (Tampered, TypeError, ValueError):  # a damaged row can hold values of any type
+    except Tampered:
         return False
+    except UnknownKey:  # kept if the log did know it: the key may still be found
+        return chunk.key_id in key_ids
     return True
 
 

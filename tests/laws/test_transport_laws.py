@@ -1,6 +1,6 @@
 """What every transport promises, whatever lies behind it: one suite over all of them.
 
-A transport joins by a `World`: it opens publishers and sources over one store that outlives them.
+A transport joins by a `World` and one more parameter of the fixture below.
 """
 
 import asyncio
@@ -8,70 +8,25 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
+from ingest.event import Record
 from ingest.transport.contract import (
     SCHEMA,
     Delivered,
     Publisher,
-    Record,
     RecordTooLarge,
     Source,
     Stored,
     Topic,
     Unavailable,
 )
-from ingest.transport.local_log import LocalLog
-from ingest.transport.local_source import LocalLogSource
-from ingest.transport.memory import MemorySource, MemoryTransport
-from ingest.transport.sealed import SealKeys
+from tests.laws.worlds import LocalLogWorld, MemoryWorld, World
 
 NOW_MS = 1_767_225_600_000
 WAIT_MS = 10_000
 """Longest wait for records that are known to come; tests that expect none do not wait."""
-
-
-class World(Protocol):
-    """One store with its two ends; every call makes a new object over the same store, as a restart would."""
-
-    def publisher(self) -> Publisher:
-        """Make a publisher that has not been started."""
-
-    def source(self, topic: Topic, group: str) -> Source:
-        """Make a source that has not been started."""
-
-
-class MemoryWorld:
-    """The twin; it keeps its records when it is closed and started again."""
-
-    def __init__(self) -> None:
-        self._transport = MemoryTransport()
-
-    def publisher(self) -> Publisher:
-        """Hand out the one transport."""
-        return self._transport
-
-    def source(self, topic: Topic, group: str) -> Source:
-        """Make a source over it."""
-        return MemorySource(self._transport, topic, group)
-
-
-class LocalLogWorld:
-    """The embedded log in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._keys = SealKeys.parse(SealKeys.generate())
-
-    def publisher(self) -> Publisher:
-        """Make a log over the folder."""
-        return LocalLog(self._folder, self._keys, bytes_max=64 * 2**20)
-
-    def source(self, topic: Topic, group: str) -> Source:
-        """Make a source over the folder."""
-        return LocalLogSource(self._folder, self._keys, topic, group)
 
 
 @pytest.fixture(params=["memory", "local_log"])

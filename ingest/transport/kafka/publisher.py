@@ -21,11 +21,11 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from ingest.event import Record
 from ingest.transport.contract import (
     SCHEMA,
     ConfigurationError,
     Health,
-    Record,
     RecordTooLarge,
     Stored,
     Topic,

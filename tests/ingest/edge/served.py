@@ -41,10 +41,14 @@ class Served:
     def __init__(self, limits: ConnectionLimits) -> None:
         self.refused: list[str] = []
         self.heads_awaited = 0
+        self.open_connections = 0
         self.eof = threading.Semaphore(0)
         self.lost = threading.Semaphore(0)
         self.disconnects = threading.Semaphore(0)
         self.reading = threading.Semaphore(0)
+        self.gate_waits = threading.Semaphore(0)
+        self.server: uvicorn.Server
+        self.loop: asyncio.AbstractEventLoop | None = None
         self.gate = asyncio.Event()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
         self.protocol = self._watched(protocol_class(limits, self.refused.append))
@@ -55,16 +59,22 @@ class Served:
         class Watched(base):  # type: ignore[valid-type, misc] # made at run time
             """Tells the test what happened to the connection."""
 
+            def connection_made(self, transport: asyncio.Transport) -> None:
+                """Also learn in which loop the app's gate lives."""
+                served.loop = self.loop
+                served.open_connections += 1
+                super().connection_made(transport)
+
             def eof_received(self) -> bool:
-                """Also open the app's gate: whatever it answers now comes after the client's half-close."""
+                """Also let a waiting test go on."""
                 keep: bool = super().eof_received()
-                served.gate.set()
                 served.eof.release()
                 return keep
 
             def connection_lost(self, exc: Exception | None) -> None:
                 """Also let a waiting test go on."""
                 super().connection_lost(exc)
+                served.open_connections -= 1
                 served.lost.release()
 
             def _expect_head(self) -> None:
@@ -78,6 +88,7 @@ class Served:
         if scope["path"] == "/early":
             return await answer(send, 413, b'{"early": true}')
         if scope["path"] == "/gated":
+            self.gate_waits.release()
             await self.gate.wait()
         body = b""
         more = True
@@ -98,9 +109,30 @@ class Served:
         }
         return await answer(send, 200, json.dumps(told).encode())
 
+    def settle(self) -> None:
+        """Wait until nothing is left of a test, and forget what it did."""
+        self.open_gate()
+        while self.open_connections:
+            assert self.lost.acquire(timeout=WAIT_S)
+        self.refused.clear()
+        self.heads_awaited = 0
+        self.gate.clear()
+        for each in (self.eof, self.lost, self.disconnects, self.reading, self.gate_waits):
+            while each.acquire(blocking=False):
+                pass
+
+    def stop(self) -> None:
+        """Let the server end as on SIGTERM."""
+        self.server.should_exit = True
+
     def connect(self) -> socket.socket:
         """Return a new connection."""
         return socket.create_connection(self.listener.getsockname(), timeout=WAIT_S)
+
+    def open_gate(self) -> None:
+        """Let the app answer what waits at `/gated`."""
+        if self.loop is not None:
+            self.loop.call_soon_threadsafe(self.gate.set)
 
     def talk(self, *pieces: bytes) -> bytes:
         """Send pieces on a new connection and return all that comes until the server ends it."""
@@ -132,13 +164,14 @@ def serving(loop: str, limits: ConnectionLimits) -> Iterator[Served]:
         access_log=False,
         proxy_headers=False,
     )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([served.listener],))
+    served.server = uvicorn.Server(config)
+    thread = threading.Thread(target=served.server.run, args=([served.listener],), daemon=True)
     thread.start()
     try:
         yield served
     finally:
-        server.should_exit = True
+        served.open_gate()
+        served.stop()
         thread.join(WAIT_S)
         served.listener.close()
         assert not thread.is_alive()

@@ -141,21 +141,37 @@ def test_an_envelope_takes_a_message_and_details() -> None:
     }
 
 
+def retry_span(code: Code, least_s: int | None = None) -> tuple[int, int]:
+    """Return the shortest and the longest advice that a code can give."""
+    shortest = retry_after(code, least_s, lambda _: 0)
+    longest = retry_after(code, least_s, lambda bound: bound - 1)
+    assert shortest is not None
+    assert longest is not None
+    return shortest, longest
+
+
 @pytest.mark.parametrize("code", RETRIABLE)
 def test_retry_advice_spreads_around_the_codes_own(code: Code) -> None:
     """The advice lies within 50 percent of its middle, is a positive number of seconds and never one constant."""
     middle = code.value.retry_after_s
     assert middle is not None
-    shortest = retry_after(code, lambda _: 0)
-    longest = retry_after(code, lambda bound: bound - 1)
+    shortest, longest = retry_span(code)
 
     assert 1 <= middle * 0.5 <= shortest < longest <= middle * 1.5
 
 
+@pytest.mark.parametrize("least_s", [0, 1, 20])
+def test_retry_advice_is_never_below_a_known_wait(least_s: int) -> None:
+    """Where it is known from when a retry can succeed, the advice starts there, and still spreads."""
+    shortest, longest = retry_span(Code.RATE_LIMITED, least_s)
+
+    assert max(1, least_s) == shortest < longest
+
+
 def test_a_code_without_retry_advice_gives_none() -> None:
-    """Asking for advice that a code does not have is a mistake of the caller."""
-    with pytest.raises(ValueError, match="NOT_FOUND"):
-        retry_after(Code.NOT_FOUND)
+    """A code that a retry does not help with says nothing about one."""
+    assert retry_after(Code.NOT_FOUND) is None
+    assert retry_after(Code.NOT_FOUND, 5) is None
 
 
 @pytest.mark.parametrize("code", list(Code))

@@ -7,50 +7,20 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ingest.clock import FakeClock
-from ingest.transport.contract import ConfigurationError, Delivered, Record, Stored, Topic, Unavailable
+from ingest.event import Record
+from ingest.transport.contract import ConfigurationError, Stored, Topic, Unavailable
 from ingest.transport.local_log import LocalLog
 from ingest.transport.local_source import LocalLogSource
 from ingest.transport.log_format import Disk
 from ingest.transport.sealed import SealKeys
+from tests.ingest.transport.log_tools import KEY, ROOT, batch, opened, read_all
 
-ROOT = Path(__file__).parents[3]
-KEY = SealKeys.generate()
 MINUTE_MS = 60_000
-
-
-@asynccontextmanager
-async def opened(folder: Path, key: str = KEY, **options: Any) -> AsyncIterator[LocalLog]:
-    """Start a log over `folder` and close it at the end."""
-    log = LocalLog(folder, SealKeys.parse(key), **{"bytes_max": 64 * 2**20, **options})
-    await log.start()
-    try:
-        yield log
-    finally:
-        await log.close()
-
-
-async def everything(folder: Path, topic: Topic = Topic.EVENTS, key: str = KEY) -> list[Delivered]:
-    """Read all records of a topic from the oldest on."""
-    source = LocalLogSource(folder, SealKeys.parse(key), topic, None)
-    await source.start()
-    records: list[Delivered] = []
-    while some := await source.poll(1000, 0):
-        records.extend(some)
-    await source.close()
-    return records
-
-
-def batch(name: str, size: int) -> list[Record]:
-    """Make records of one key whose values tell their order."""
-    return [Record(name.encode(), f"{name}-{position}".encode()) for position in range(size)]
 
 
 def chunks(folder: Path) -> int:
@@ -158,7 +128,7 @@ def test_a_disk_that_hangs_is_told_in_time(tmp_path: Path) -> None:
             disk.let_go.set()
             await log.trim(Topic.EVENTS, 0)  # carried out behind what waited
             assert log.health() == (True, "", 0, 0)
-            assert len(await everything(tmp_path)) == 3
+            assert len((await read_all(tmp_path))[0]) == 3
 
     asyncio.run(story())
 
@@ -207,8 +177,8 @@ def test_another_key_is_refused_and_nothing_is_lost(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match="other keys than given"):
             await wrong.start()
         with pytest.raises(ConfigurationError, match="other keys than given"):
-            await everything(tmp_path, key=other)
-        assert len(await everything(tmp_path)) == 3
+            (await read_all(tmp_path, key=other))[0]
+        assert len((await read_all(tmp_path))[0]) == 3
 
     asyncio.run(story())
 
@@ -222,10 +192,10 @@ def test_a_key_can_be_replaced(tmp_path: Path) -> None:
             await log.publish(Topic.EVENTS, batch("old", 2), 1)
         async with opened(tmp_path, key=f"{new},{KEY}") as log:
             await log.publish(Topic.EVENTS, batch("new", 2), 1)
-            assert len(await everything(tmp_path, key=f"{new},{KEY}")) == 4
+            assert len((await read_all(tmp_path, key=f"{new},{KEY}"))[0]) == 4
             assert await log.delete_below(Topic.EVENTS, 2) == 2
         async with opened(tmp_path, key=new):
-            assert [record.key for record in await everything(tmp_path, key=new)] == [b"new"] * 2
+            assert [record.key for record in (await read_all(tmp_path, key=new))[0]] == [b"new"] * 2
 
     asyncio.run(story())
 
@@ -243,7 +213,7 @@ def test_a_full_log_says_so_and_takes_more_after_a_trim(tmp_path: Path) -> None:
             assert await log.trim(Topic.EVENTS, stored // 2) == stored // 2
             assert log.health().ok
             await log.publish(Topic.EVENTS, big, stored)
-            offsets = [record.offset for record in await everything(tmp_path)]
+            offsets = [record.offset for record in (await read_all(tmp_path))[0]]
             assert offsets == list(range(stored // 2, stored + 1))
         assert (tmp_path / "log.db").stat().st_size <= 2**20
 
@@ -265,7 +235,7 @@ def test_a_trim_leaves_no_byte_behind(tmp_path: Path) -> None:
             assert not on_disk(tmp_path, middle)
         async with opened(tmp_path) as log:
             await log.publish(Topic.FORWARD, batch("k", 1), 2_000)
-        assert [record.offset for record in await everything(tmp_path, Topic.FORWARD)] == [50]
+        assert [record.offset for record in (await read_all(tmp_path, Topic.FORWARD))[0]] == [50]
 
     asyncio.run(story())
 
@@ -282,13 +252,13 @@ def test_retention_runs_at_the_start_and_each_minute(tmp_path: Path) -> None:
                 await log.publish(topic, batch("new", 2), 9 * MINUTE_MS)
         async with opened(tmp_path, clock=clock, retention_ms=kept_ms) as log:
             await log.trim(Topic.SKAN, 0)  # carried out behind the retention of the start
-            assert {record.key for record in await everything(tmp_path, Topic.FORWARD)} == {b"new"}
+            assert {record.key for record in (await read_all(tmp_path, Topic.FORWARD))[0]} == {b"new"}
             clock.advance(5 * MINUTE_MS)
             await log.publish(Topic.SKAN, batch("k", 1), 1)  # the thread looks at its clock after each commit
             await log.trim(Topic.SKAN, 0)
             await log.trim(Topic.SKAN, 0)
-            assert not await everything(tmp_path, Topic.FORWARD)
-            assert len(await everything(tmp_path, Topic.EVENTS)) == 4
+            assert not (await read_all(tmp_path, Topic.FORWARD))[0]
+            assert len((await read_all(tmp_path, Topic.EVENTS))[0]) == 4
 
     asyncio.run(story())
 
@@ -299,6 +269,7 @@ from pathlib import Path
 from ingest.transport.contract import Record, Topic
 from ingest.transport.local_log import LocalLog
 from ingest.transport.sealed import SealKeys
+from tests.ingest.transport.log_tools import KEY, ROOT, batch, opened, read_all
 
 async def caller(log, name):
     for number in range(1_000_000):
@@ -336,7 +307,7 @@ def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
             name, number = line.split()
             acknowledged[name] = int(number)
 
-    received = asyncio.run(everything(tmp_path / "log"))
+    received = asyncio.run(read_all(tmp_path / "log"))[0]
     assert [record.offset for record in received] == list(range(len(received)))
     values: dict[bytes, list[int]] = {}
     for record in received:
@@ -359,6 +330,6 @@ def test_closing_leaves_one_tidy_database(tmp_path: Path) -> None:
             shutil.copy(tmp_path / "log" / name, tmp_path / "copy" / name)
         async with opened(tmp_path / "copy") as log:
             assert log.damage == []
-        assert len(await everything(tmp_path / "copy")) == 5
+        assert len((await read_all(tmp_path / "copy"))[0]) == 5
 
     asyncio.run(story())

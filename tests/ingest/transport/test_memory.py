@@ -3,7 +3,8 @@ import asyncio
 import pytest
 
 from ingest.clock import FakeClock
-from ingest.transport.contract import Record, RecordTooLarge, Stored, Topic, Unavailable
+from ingest.event import Record
+from ingest.transport.contract import RecordTooLarge, Stored, Topic, Unavailable
 from ingest.transport.memory import MemoryTransport
 
 ONE = [Record(b"k", b"v")]

@@ -1,0 +1,51 @@
+"""The stores over which the laws of the transports are tried: a transport joins by a class like these."""
+
+from pathlib import Path
+from typing import Protocol
+
+from ingest.transport.contract import Publisher, Source, Topic
+from ingest.transport.local_log import LocalLog
+from ingest.transport.local_source import LocalLogSource
+from ingest.transport.memory import MemorySource, MemoryTransport
+from ingest.transport.sealed import SealKeys
+
+
+class World(Protocol):
+    """One store with its two ends; every call makes a new object over the same store, as a restart would."""
+
+    def publisher(self) -> Publisher:
+        """Make a publisher that has not been started."""
+
+    def source(self, topic: Topic, group: str) -> Source:
+        """Make a source that has not been started."""
+
+
+class MemoryWorld:
+    """The twin; it keeps its records when it is closed and started again."""
+
+    def __init__(self) -> None:
+        self._transport = MemoryTransport()
+
+    def publisher(self) -> Publisher:
+        """Hand out the one transport."""
+        return self._transport
+
+    def source(self, topic: Topic, group: str) -> Source:
+        """Make a source over it."""
+        return MemorySource(self._transport, topic, group)
+
+
+class LocalLogWorld:
+    """The embedded log in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._keys = SealKeys.parse(SealKeys.generate())
+
+    def publisher(self) -> Publisher:
+        """Make a log over the folder."""
+        return LocalLog(self._folder, self._keys, bytes_max=64 * 2**20)
+
+    def source(self, topic: Topic, group: str) -> Source:
+        """Make a source over the folder."""
+        return LocalLogSource(self._folder, self._keys, topic, group)
