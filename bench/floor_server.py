@@ -17,6 +17,7 @@ ANSWER: Final = (
     b'{"requestId":"req_00000000000000000000000000","stored":"replicated","accepted":0,"duplicates":0,"rejected":[]}'
 )
 ACCEPTED: Final = 202
+KEEP_ALIVE_S: Final = 75  # at a low rate a connection may be idle for long
 _START: Final = {
     "type": "http.response.start",
     "status": ACCEPTED,
@@ -59,6 +60,7 @@ def main(name: str, port: int) -> None:
         proxy_headers=False,
         server_header=False,
         date_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
 
 

@@ -104,7 +104,7 @@ def _throughput_table(report: Report) -> str:
             ]
         )
     head = ["events", "server", "CPU us/request", "CPU us/event (range)", "requests/s", "events/s", "cores"]
-    head += ["generator's", "MiB/worker", "peak MiB", "not 202", "topic"]
+    head += ["generator's", "MiB/worker", "peak so far", "not 202", "topic"]
     return _table("Closed loop, median of the rounds: the most it can do, and what that costs", head, rows)
 
 

@@ -1,8 +1,9 @@
 """Phone numbers: schemes `phone/1`, `phone_e164/1` and `phone_national/1`."""
 
-from hashlib import sha256
 from typing import Final, NamedTuple
 from unicodedata import decimal
+
+from normalize.digest import hex_digest
 
 DIRECTION_MARKS: Final = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Invisible characters that address books put around a number to keep it left to right."""
@@ -48,15 +49,15 @@ def phone_digests(value: str | int) -> PhoneDigests | None:
     digits = ascii_text.translate(None, _NOT_DIGITS)
     if not digits:
         return None
-    plain = sha256(digits).hexdigest()
+    plain = hex_digest(digits)
     if not ascii_text.lstrip(_WHITE_SPACE).startswith(b"+"):
         return PhoneDigests(plain)
-    if b"(0)" in ascii_text:
+    if ascii_text.find(b"(0)") >= 0:
         digits = ascii_text.replace(b"(0)", b"", 1).translate(None, _NOT_DIGITS)
         if not digits:
             return PhoneDigests(plain)
     national = digits[len(_CHINA) :] if digits.startswith(_CHINA) else b""
-    return PhoneDigests(plain, sha256(b"+" + digits).hexdigest(), sha256(national).hexdigest() if national else None)
+    return PhoneDigests(plain, hex_digest(b"+" + digits), hex_digest(national) if national else None)
 
 
 # What str.strip takes for white space in ASCII; bytes.strip leaves the four separators from 1C on.

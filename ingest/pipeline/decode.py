@@ -50,22 +50,31 @@ def _batch(root: JsonObject, events: list[Any], repaired: frozenset[int] = froze
     app_id = root.pop("app_id", None)
     if app_id is None and first.__class__ is dict:
         app_id = first.get("app_id")
-    return Decoded(events, _text(app_id), _take_text(root, "batch_id"), _take_text(root, "sent_at"), root, repaired)
+    return Decoded(events, _id(app_id) or None, _take(root, "batch_id"), _take(root, "sent_at"), root, repaired)
 
 
-def _text(value: Any) -> str | None:
-    return value if value.__class__ is str and value else None
+def _take(root: JsonObject, name: str) -> str | None:
+    """Take a text or an integer out of the root, and a null; what has another type stays there and is kept as it is."""
+    value = root.get(name)
+    text = _id(value)
+    if text is not None or value is None:
+        root.pop(name, None)
+    return text
 
 
-def _take_text(root: JsonObject, name: str) -> str | None:
-    """Take a text member out of the root; what has another type stays there and is kept as it is."""
-    return root.pop(name) if root.get(name).__class__ is str else None
+def _id(value: Any) -> str | None:
+    """Return an id as text: an integer is as good as a string."""
+    if value.__class__ is int:
+        return str(value)
+    text: str | None = value if value.__class__ is str else None
+    return text
 
 
 def _decode_one_by_one(body: bytes, events_max: int) -> Decoded:
     """Decode a body that has a fault somewhere: the envelope as raw parts, then each part by itself."""
+    body = _ESCAPE.sub(_repair, body)
     try:
-        parts = _decode_members(_ESCAPE.sub(_repair, body))
+        parts = _decode_members(body)
         items = _decode_items(parts.pop("events")) if "events" in parts else []
     except msgspec.ValidationError as error:
         raise Refusal(Code.INVALID_BATCH) from error
@@ -73,9 +82,9 @@ def _decode_one_by_one(body: bytes, events_max: int) -> Decoded:
         raise Refusal(Code.INVALID_JSON) from error
     raw = [bytes(item) for item in _checked(items, events_max)]
     root = {name: _decode_part(bytes(part)) for name, part in parts.items()}
-    if any(isinstance(value, Fault) for value in root.values()):
-        raise Refusal(Code.INVALID_JSON, "A member of the batch's root cannot be decoded.")
-    repaired = frozenset(index for index, item in enumerate(raw) if _was_repaired(item))
+    repairs = [_repairs(item) for item in raw]
+    is_root_repaired = _repairs(body) > sum(repairs)
+    repaired = frozenset(index for index, count in enumerate(repairs) if count or is_root_repaired)
     return _batch(root, [_decode_part(item) for item in raw], repaired)
 
 
@@ -86,8 +95,8 @@ def _repair(escape: re.Match[bytes]) -> bytes:
     return "\ufffd".encode() if escape[2] else escape[0]
 
 
-def _was_repaired(raw: bytes) -> bool:
-    return any(escape[0] == _REPLACEMENT for escape in _ESCAPE.finditer(raw))
+def _repairs(raw: bytes) -> int:
+    return sum(escape[0] == _REPLACEMENT for escape in _ESCAPE.finditer(raw)) if _REPLACEMENT in raw else 0
 
 
 def _decode_part(raw: bytes) -> Any:

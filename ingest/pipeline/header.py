@@ -16,5 +16,5 @@ def header_text(value: bytes | None, own: OwnAddresses) -> str | None:
         return None
     if _plain(value) and b"00000000" not in value and not any(needle in value.lower() for needle in own.needles):
         return value.decode("ascii")
-    text, _ = normalize.scrub_text(value[:CHARS_MAX].decode("latin-1"), own)
-    return text or None
+    text, _ = normalize.scrub_text(value.decode("latin-1"), own)  # whole: a cut may leave half of what it looks for
+    return text[:CHARS_MAX] or None

@@ -10,13 +10,14 @@ from ingest.errors import Code, Refusal
 from ingest.event import Decoded, Processed, Record, ValidEvent
 from ingest.outcome import Fault, Rejection
 from ingest.pipeline.encode import ROOT_BYTES_MAX, Frame
-from ingest.pipeline.identify import identify
+from ingest.pipeline.identify import UNEXPECTED_TYPE, identify
 from ingest.pipeline.request import Limits, Request
-from ingest.pipeline.route import event_id, record_key
+from ingest.pipeline.route import known_id, record_key
 from ingest.pipeline.validate import EVENT_ID_CHARS_MAX, validate
 from normalize import OwnAddresses
 
 SURROGATE_REPLACED: Final = "surrogate_replaced"
+MEMBER_LOST: Final = "member_lost"  # a member of the root cannot be represented and is left out
 ROOT_NESTING_MAX: Final = 16
 
 
@@ -26,44 +27,53 @@ def process(batch: Decoded, request: Request, limits: Limits) -> Processed:
     The events of `batch` may be changed in place. Raises `Refusal` where the batch's root is too large.
     """
     app_id, own = request.app.id, request.own
-    frame = Frame(_identify_root(batch, own), request)
-    done = Processed([], 0, [], [])
+    event_bytes_max, nesting_max, repaired = limits.event_bytes_max, limits.nesting_max, batch.repaired
+    shared_notes = _identify_root(batch, own)
+    frame = Frame(batch, request)
+    records: list[Record] = []
+    rejected: list[Rejection] = []
+    notes: list[str] = []
     seen: set[tuple[str, str]] = set()
     for index, sent in enumerate(batch.events):
         event = validate(sent, app_id)
         if isinstance(event, Fault):
-            done.rejected.append(_reject(index, event, sent, own))
+            rejected.append(_reject(index, event, sent, own))
             continue
-        identified = identify(event, own, bytes_max=limits.event_bytes_max, nesting_max=limits.nesting_max)
+        identified = identify(event, own, bytes_max=event_bytes_max, nesting_max=nesting_max)
         if isinstance(identified, Fault):
-            done.rejected.append(_reject(index, identified, sent, own))
+            rejected.append(_reject(index, identified, sent, own))
             continue
-        if index in batch.repaired:
-            identified.notes += (SURROGATE_REPLACED,)
-        event_identity = event_id(identified, app_id), event["timestamp"]
-        if event_identity in seen:
-            done.duplicates += 1
+        if shared_notes or index in repaired:
+            identified.notes += (*shared_notes, SURROGATE_REPLACED) if index in repaired else shared_notes
+        event_id = known_id(identified, app_id)
+        identity = event_id, event["timestamp"]
+        if identity in seen:
             continue
-        seen.add(event_identity)
-        done.notes += identified.notes
-        done.records.append(
-            Record(
-                record_key(identified, app_id, event_identity[0]),
-                frame.record(identified, event_identity[0]),
-            )
-        )
-    return done
+        seen.add(identity)
+        notes += identified.notes
+        records.append(Record(record_key(identified, app_id, event_id), frame.record(identified, event_id)))
+    return Processed(records, len(batch.events) - len(records) - len(rejected), rejected, notes)
 
 
-def _identify_root(batch: Decoded, own: OwnAddresses) -> Decoded:
-    """Return `batch` with the identity rules applied to the members of its root."""
-    root = {"batch_id": batch.batch_id, "sent_at": batch.sent_at, **batch.extra}
+def _identify_root(batch: Decoded, own: OwnAddresses) -> tuple[str, ...]:
+    """Apply the identity rules to the members of the batch's root; return the notes, which every record carries."""
+    named = {"batch_id": batch.batch_id, "sent_at": batch.sent_at}
+    lost = [name for name, value in batch.extra.items() if isinstance(value, Fault)]
+    for name in lost:
+        del batch.extra[name]
+    odd = [MEMBER_LOST] if lost else []
+    if not named.keys().isdisjoint(batch.extra):
+        odd.append(UNEXPECTED_TYPE)
+    root = {name: value for name, value in named.items() if value is not None} | batch.extra
     clean = identify(ValidEvent(root), own, bytes_max=ROOT_BYTES_MAX, nesting_max=ROOT_NESTING_MAX)
     if isinstance(clean, Fault):
         raise Refusal(Code.PAYLOAD_TOO_LARGE, details={"limit": "root_bytes", "max": ROOT_BYTES_MAX})
-    extra = clean.event
-    batch.batch_id, batch.sent_at, batch.extra = extra.pop("batch_id"), extra.pop("sent_at"), extra
-    return batch
+    batch.extra = clean.event
+    if batch.batch_id is not None:
+        batch.batch_id = batch.extra.pop("batch_id", None)
+    if batch.sent_at is not None:
+        batch.sent_at = batch.extra.pop("sent_at", None)
+    return (*clean.notes, *odd)
 
 
 def _reject(index: int, fault: Fault, sent: Any, own: OwnAddresses) -> Rejection:
@@ -71,9 +81,9 @@ def _reject(index: int, fault: Fault, sent: Any, own: OwnAddresses) -> Rejection
 
 
 def _echo(sent: Any, own: OwnAddresses) -> str | None:
-    """Return the event's id where the identity rules leave it unchanged, next to the device ids at the event's top."""
+    """Return the event's id where the identity rules leave it unchanged."""
     given = sent.get("event_id") if sent.__class__ is dict else None
     if given.__class__ is not str or not given or len(given) > EVENT_ID_CHARS_MAX:
         return None
-    judged = {name: value for name, value in sent.items() if name == "event_id" or normalize.family(name)}
-    return given if normalize.identify(judged, own).value.get("event_id") == given else None
+    clean, _ = normalize.scrub_text(given, own, normalize.advertising_ids(sent))
+    return given if clean == given else None

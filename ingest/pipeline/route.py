@@ -9,7 +9,7 @@ from ingest.event import Identified
 _sorted = msgspec.json.Encoder(order="sorted").encode
 
 
-def event_id(identified: Identified, app_id: str) -> str:
+def known_id(identified: Identified, app_id: str) -> str:
     """Return the client's event id as text, else one that a resend of the same event gets again.
 
     The derived id is the SHA-256 over the app id and the key-sorted JSON of the identified event: 32 hex characters.

@@ -10,9 +10,10 @@ from ingest.outcome import Fault, RejectionCode
 NAME_CHARS_MAX: Final = 200
 EVENT_ID_CHARS_MAX: Final = 200
 
-# RFC 3339, and as SDKs write it: a space for the T, seconds, fraction and offset optional.
+# RFC 3339, and as SDKs write it: a space for the T, seconds, fraction and offset optional. Days that not every month
+# has are a group.
 _date_time = re.compile(
-    r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])[Tt ](?:[01]\d|2[0-3]):[0-5]\d(?::(?:[0-5]\d|60)(?:\.\d+)?)?"
+    r"(?!0000)\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8]|(29|3[01]))[Tt ](?:[01]\d|2[0-3]):[0-5]\d(?::(?:[0-5]\d|60)(?:\.\d+)?)?"
     r"(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)?",
     re.ASCII,
 ).fullmatch
@@ -50,18 +51,23 @@ def validate(event: Any, app_id: str) -> ValidEvent | Fault:
     if own != app_id and own is not None and str(own) != app_id:
         return _APP if own.__class__ is str or own.__class__ is int else _APP_TYPE
     event_id = event.get("event_id")
-    if event_id.__class__ is not str and event_id is not None and event_id.__class__ is not int:
-        return _ID_TYPE
-    if event_id is not None and len(str(event_id)) > EVENT_ID_CHARS_MAX:
-        return _ID_LENGTH
+    if event_id.__class__ is str:
+        if len(event_id) > EVENT_ID_CHARS_MAX:
+            return _ID_LENGTH
+    elif event_id is not None:
+        if event_id.__class__ is not int:
+            return _ID_TYPE
+        if len(str(event_id)) > EVENT_ID_CHARS_MAX:
+            return _ID_LENGTH
     return ValidEvent(event)
 
 
 def is_date_time(text: str) -> bool:
     """Tell whether `text` is an RFC 3339 date-time of a day that exists; a leap second is one."""
-    if _date_time(text) is None:
+    found = _date_time(text)
+    if found is None:
         return False
-    if text[8:10] <= "28" and text[:4] != "0000":
+    if found[1] is None:
         return True
     try:
         date.fromisoformat(text[:10])
