@@ -13,3 +13,30 @@ setup: .venv/.ready
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# The whole system on this machine; with KAFKA=1 on an Apache Kafka that is fetched and started for the run.
+run: setup
+	$(BIN)/ingest dev $(if $(KAFKA),--kafka)
+
+# All tests. Without Java those on a real Kafka are skipped, loudly; with CI=true they fail instead.
+test: setup
+	$(BIN)/pytest
+
+# Everything that needs no service: format, lint, types, import contracts, settings that nobody reads.
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest tests/ingest/test_settings.py tests/test_style.py tests/test_docs.py
+
+# The tables of what an event costs, as text and under bench/out/. Takes about five minutes.
+bench: setup
+	$(BIN)/python -m bench
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv .cache var bench/out .mypy_cache .ruff_cache

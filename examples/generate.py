@@ -1,4 +1,3 @@
-# ruff: noqa: INP001, S311 - a script beside its data, no package; and its randomness must repeat, not surprise
 """Writes the example batches beside this file: `python examples/generate.py`.
 
 The same bytes come out each time, on each machine. People, addresses and numbers are made up from the ranges that are

@@ -1,7 +1,6 @@
 """Time as a thing that is passed in, so that tests and twins decide what time it is."""
 
 import time
-from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -52,8 +51,3 @@ class FakeClock:
     def set_now_ms(self, now_ms: int) -> None:
         """Set the wall clock alone, as an operator or NTP does."""
         self._now_ms = now_ms
-
-
-def rfc3339(now_ms: int) -> str:
-    """Return a Unix time in milliseconds as RFC 3339 in UTC: `2026-11-24T03:20:00.189Z`."""
-    return datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"

@@ -46,7 +46,8 @@ class Refusal(Exception):  # noqa: N818 - a refusal is an answer, not a fault of
     """A request is answered with an error envelope.
 
     `code` decides status and headers; `message` replaces the code's own text; `details` is shown to the client, so it
-    names positions and limits, never a value; `retry_after_s` is the least wait, where more is known than the code says.
+    names positions and limits, never a value; `retry_after_s` is the least wait, where more than the code's advice is
+    known.
     """
 
     def __init__(

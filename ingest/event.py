@@ -105,4 +105,3 @@ class EventRecord(msgspec.Struct, frozen=True):
 
     meta: Meta
     event: JsonObject
-

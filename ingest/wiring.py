@@ -1,5 +1,7 @@
 """Where the parts are put together: this module alone names concrete classes."""
 
+import atexit
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -14,10 +16,10 @@ from ingest.edge.in_flight import InFlight
 from ingest.edge.protocol import ConnectionLimits, protocol_class
 from ingest.edge.region import Regions
 from ingest.edge.server import public_server
-from ingest.edge.worker import Worker
+from ingest.edge.worker import Worker, announce_kills
 from ingest.pipeline.request import Limits
 from ingest.registry.rate import EventRate
-from ingest.registry.snapshot import Registry, Snapshot, changes, unconfigured
+from ingest.registry.snapshot import Registry, Snapshot, unconfigured
 from ingest.registry.toml_file import TomlRegistry
 from ingest.settings import Settings, warnings
 from ingest.telemetry.log import Log, configure
@@ -35,7 +37,8 @@ from ingest.transport.sealed import SealKeys
 
 LOG_FOLDER: Final = "log"
 KEY_FILE: Final = "spool.key"
-_DRAIN_SHARE: Final = 0.75  # of the time to stop, for the answers in flight; the rest is the transport's
+_DRAIN_SHARE: Final = 0.75  # of the time to stop, for the answers in flight
+_STOP_SHARE: Final = 0.9  # of it, for those and the transport; the rest is for the end of the process itself
 
 _log = structlog.get_logger(__name__)
 
@@ -99,14 +102,16 @@ def open_log(settings: Settings) -> Log:
     """Set up the log of a serving process, with crash reports where they are configured."""
     if settings.sentry_dsn is None:
         return configure(settings.log_level)
-    sentry = start_sentry(settings.sentry_dsn.reveal(), "ingest-edge")
+    sentry = start_sentry(settings.sentry_dsn.reveal(), f"ingest-edge@{version('ingest-edge')}")
+    atexit.register(sentry.close)
     return configure(settings.log_level, report=sentry.report)
 
 
 def build_worker(settings: Settings) -> Worker:
     """Put one serving process together."""
     clock, figures, log = SystemClock(), Figures(), open_log(settings)
-    registry = _registry(settings, clock)
+    rate = EventRate(share=settings.workers)
+    registry = _registry(settings, clock, rate)
     publisher = open_publisher(settings)
     regions = Regions(settings.geoip_path)
     agents = warm()
@@ -119,11 +124,9 @@ def build_worker(settings: Settings) -> Worker:
         regions=regions,
         agents=agents,
         trusted=TrustedProxies(settings.trusted_proxies),
-        rate=EventRate(share=settings.workers),
+        rate=rate,
         in_flight=in_flight,
-        body_limits=BodyLimits(
-            settings.body_bytes_max, settings.body_inflated_bytes_max, settings.body_timeout_ms
-        ),
+        body_limits=BodyLimits(settings.body_bytes_max, settings.body_inflated_bytes_max, settings.body_timeout_ms),
         limits=Limits(settings.events_per_batch_max, settings.event_bytes_max, settings.nesting_max),
         clock=clock,
         figures=figures,
@@ -136,17 +139,17 @@ def build_worker(settings: Settings) -> Worker:
         keep_alive_ms=settings.keep_alive_timeout_ms,
         drain_ms=int(settings.drain_timeout_ms * _DRAIN_SHARE),
     )
-    return Worker(server, registry, publisher, regions, in_flight, figures, log)
+    stop_ms = int(settings.drain_timeout_ms * _STOP_SHARE)
+    return Worker(server, registry, publisher, regions, in_flight, figures, log, stop_ms)
 
 
-def _registry(settings: Settings, clock: SystemClock) -> Registry:
+def _registry(settings: Settings, clock: SystemClock, rate: EventRate) -> Registry:
     if settings.apps_file is None:
         return unconfigured()
-    return TomlRegistry(settings.apps_file, clock, _announce)
 
+    def on_change(old: Snapshot, new: Snapshot) -> None:
+        announce_kills(old, new)
+        rate.retain(new.apps)
+        _log.info("registry_loaded", apps=len(new.apps), version=new.version)
 
-def _announce(old: Snapshot, new: Snapshot) -> None:
-    """Log every kill switch that was turned: a kill is never silent."""
-    for change in changes(old, new):
-        _log.warning("kill_switch", scope=change.scope, id=change.id, killed=change.killed)
-    _log.info("registry_loaded", apps=len(new.apps), version=new.version)
+    return TomlRegistry(settings.apps_file, clock, on_change)

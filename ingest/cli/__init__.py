@@ -10,6 +10,7 @@ from ingest.cli.serve import serve, worker
 from ingest.cli.settings import settings
 from ingest.cli.tail import tail
 from ingest.cli.topics import topics
+from ingest.registry.snapshot import RegistryError
 from ingest.settings import SettingsError
 from ingest.transport.contract import ConfigurationError, Unavailable
 
@@ -34,13 +35,13 @@ def main() -> None:
     except click.exceptions.Abort:
         code = 1
     except click.ClickException as error:
-        error.show()
+        click.echo(f"ingest: {error.format_message()}", err=True)
         code = 1
     except SettingsError as error:
         for line in error.lines:
             click.echo(f"ingest: {line}", err=True)
         code = 1
-    except (ConfigurationError, Unavailable, OSError) as error:
+    except (ConfigurationError, RegistryError, Unavailable, OSError) as error:
         click.echo(f"ingest: {error}", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -3,9 +3,9 @@
 import click
 import msgspec
 
-from ingest.clock import SystemClock
 from ingest.cli.environment import read_settings
 from ingest.cli.table import print_table
+from ingest.clock import SystemClock
 from ingest.registry.model import App
 from ingest.registry.snapshot import Snapshot
 from ingest.registry.toml_file import read_registry

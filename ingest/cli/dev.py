@@ -54,7 +54,9 @@ def _kafka() -> Iterator[dict[str, str]]:
         from devservices.errors import DevServiceError  # noqa: PLC0415 - only a checkout has it
         from devservices.kafka import KafkaCluster  # noqa: PLC0415
     except ImportError:
-        raise click.ClickException("--kafka needs a checkout of the project; set INGEST_KAFKA_BOOTSTRAP instead") from None
+        raise click.ClickException(
+            "--kafka needs a checkout of the project; set INGEST_KAFKA_BOOTSTRAP instead"
+        ) from None
     folder = Path(os.environ.get("INGEST_DATA_DIR", "var")).absolute() / "kafka"
     try:
         with KafkaCluster(folder, report=lambda line: click.echo(line, err=True)) as cluster:

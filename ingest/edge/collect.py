@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import structlog
 
-from ingest.clock import Clock, rfc3339
+from ingest.clock import Clock
 from ingest.edge import answer
 from ingest.edge.agent import Agents
 from ingest.edge.body import ClientGone, read_body
@@ -29,8 +29,9 @@ from ingest.registry.admission import admit
 from ingest.registry.model import App
 from ingest.registry.rate import EventRate
 from ingest.registry.snapshot import Registry
-from ingest.telemetry.request_log import RequestLog
 from ingest.telemetry.metrics import Figures
+from ingest.telemetry.request_log import RequestLog
+from ingest.telemetry.timestamp import Timestamps
 from ingest.transport.contract import Publisher, RecordTooLarge, Stored, Topic, Unavailable
 from normalize import OwnAddresses
 
@@ -54,7 +55,19 @@ class BodyLimits(NamedTuple):
 class Call:
     """What is known of one request while it is answered, and what its log line will say. Nothing a client wrote."""
 
-    __slots__ = ("app", "begun", "code", "done", "inflated_bytes", "received", "request_id", "slot", "status", "stored", "wire_bytes")
+    __slots__ = (
+        "app",
+        "begun",
+        "code",
+        "done",
+        "inflated_bytes",
+        "received",
+        "request_id",
+        "slot",
+        "status",
+        "stored",
+        "wire_bytes",
+    )
 
     def __init__(self, request_id: str, begun: float) -> None:
         self.request_id = request_id
@@ -101,6 +114,7 @@ class Collect:
         self._clock = clock
         self._figures = figures
         self._log = log
+        self._timestamp = Timestamps().of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -170,7 +184,7 @@ class Collect:
         request = Request(
             app=call.app,
             request_id=call.request_id,
-            received_at=rfc3339(now_ms),
+            received_at=self._timestamp(now_ms),
             region=seen.region,
             agent=self._agents.parse(headers.get(b"user-agent")),
             own=own,
@@ -193,11 +207,14 @@ class Collect:
         return body
 
     async def _publish(self, done: Processed, now_ms: int) -> Stored:
+        self._figures.publish_rounds += 1
         try:
             return await self._publisher.publish(Topic.EVENTS, done.records, now_ms)
         except Unavailable:
+            self._figures.publish_failed("unavailable")
             raise Refusal(Code.UNAVAILABLE) from None
         except RecordTooLarge:
+            self._figures.publish_failed("record_too_large")
             raise Refusal(Code.PAYLOAD_TOO_LARGE, details={"limit": "record_bytes"}) from None
 
     def _refuse(self, call: Call, refusal: Refusal) -> tuple[bytes, list[answer.Header]]:

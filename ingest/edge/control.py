@@ -34,22 +34,33 @@ async def answer_reports(control: socket.socket, report: Callable[[], Report]) -
 
 
 class ReportLine:
-    """The supervisor's end. One question at a time."""
+    """The supervisor's end. One question at a time, and a report that came too late is never taken for the next one."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
         self._lock = asyncio.Lock()
+        self._owed: asyncio.Task[Report] | None = None
 
     async def ask(self, timeout_s: float) -> Report:
         """Return the worker's report. Raises `TimeoutError`, or `EOFError` or `OSError` where the worker is gone."""
         async with self._lock, asyncio.timeout(timeout_s):
+            if self._owed is not None:  # the answer to a question that was given up
+                await asyncio.shield(self._owed)
             self._writer.write(_QUESTION)
-            length = int.from_bytes(await self._reader.readexactly(_LENGTH_BYTES), "big")
-            if length > REPORT_BYTES_MAX:
-                raise OSError("the report is too long")
-            return msgspec.msgpack.decode(await self._reader.readexactly(length), type=Report)
+            self._owed = asyncio.get_running_loop().create_task(self._read())
+            report = await asyncio.shield(self._owed)
+            self._owed = None
+            return report
+
+    async def _read(self) -> Report:
+        length = int.from_bytes(await self._reader.readexactly(_LENGTH_BYTES), "big")
+        if length > REPORT_BYTES_MAX:
+            raise OSError("the report is too long")
+        return msgspec.msgpack.decode(await self._reader.readexactly(length), type=Report)
 
     def close(self) -> None:
         """Let the worker know that nobody asks any more: it stops."""
+        if self._owed is not None:
+            self._owed.cancel()
         self._writer.close()

@@ -15,7 +15,7 @@ class InFlight:
         self.bytes = 0
 
     def enter(self) -> "Slot":
-        """Count one more request. Raises `Refusal` with `OVERLOADED` where there is no room; then nothing is counted."""
+        """Count one more request. Raises `Refusal` with `OVERLOADED`, counting nothing, where there is no room."""
         if self.requests >= self.requests_max or self.bytes >= self.bytes_max:
             raise Refusal(Code.OVERLOADED)
         self.requests += 1

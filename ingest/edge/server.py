@@ -41,6 +41,7 @@ def _server(app: ASGIApp, protocol: Any, *, keep_alive_s: int, drain_s: int) -> 
             lifespan="off",
             interface="asgi3",
             log_config=None,
+            log_level="warning",
             access_log=False,
             proxy_headers=False,  # the client's address is ours to resolve
             server_header=False,

@@ -64,7 +64,7 @@ class Supervisor:
         keeping = [asyncio.create_task(self._keep(number)) for number in range(self._workers)]
         waiting = asyncio.create_task(self._stopping.wait())
         try:
-            done, _ = await asyncio.wait([waiting, *keeping], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([waiting, *keeping], return_when=asyncio.FIRST_COMPLETED)
             self._stopping.set()
             await self._stop_children()
             results = await asyncio.gather(*keeping, return_exceptions=True)

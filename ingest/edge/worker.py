@@ -16,11 +16,11 @@ from ingest.edge.control import Report, answer_reports
 from ingest.edge.in_flight import InFlight
 from ingest.edge.region import Regions
 from ingest.edge.server import Server, admin_server
-from ingest.registry.snapshot import Registry
+from ingest.registry.snapshot import Registry, Snapshot, changes
 from ingest.telemetry.exposition import expose
 from ingest.telemetry.log import Log
 from ingest.telemetry.metrics import Figures
-from ingest.telemetry.snapshot import Snapshot
+from ingest.telemetry.snapshot import Snapshot as FiguresSnapshot
 from ingest.transport.contract import Publisher
 
 GEO_RELOAD_S: Final = 5.0
@@ -31,7 +31,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Worker:
-    """The parts of one serving process, made by `wiring`."""
+    """The parts of one serving process, made by `wiring`; `stop_ms` bounds the time from the signal to their end."""
 
     server: Server
     registry: Registry
@@ -40,6 +40,7 @@ class Worker:
     in_flight: InFlight
     figures: Figures
     log: Log
+    stop_ms: int
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def report(self) -> Report:
@@ -50,7 +51,7 @@ class Worker:
             reasons.append(health.reason)
         return Report(reasons, self._sample())
 
-    def _sample(self) -> Snapshot:
+    def _sample(self) -> FiguresSnapshot:
         figures, health, snapshot = self.figures, self.publisher.health(), self.registry.current()
         figures.in_flight_requests = self.in_flight.requests
         figures.in_flight_bytes = self.in_flight.bytes
@@ -104,23 +105,36 @@ async def _serving(worker: Worker, listener: socket.socket) -> AsyncIterator[asy
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, worker.stopping.set)
+    ends_at: float | None = None
     try:
         await worker.publisher.start()
         await worker.registry.start()
+        announce_kills(Snapshot(), worker.registry.current())
         reloading = asyncio.create_task(_reload_regions(worker.regions))
         _settle_memory()
         serving = asyncio.create_task(worker.server.serve(sockets=[listener]))
         _log.info("started")
         yield serving
+        ends_at = loop.time() + worker.stop_ms / 1000
         worker.stopping.set()
         worker.server.should_exit = True
         await serving
         reloading.cancel()
     finally:
-        await worker.registry.close()
-        await worker.publisher.close()
+        try:
+            async with asyncio.timeout_at(ends_at or loop.time() + worker.stop_ms / 1000):
+                await worker.registry.close()
+                await worker.publisher.close()
+        except TimeoutError:
+            _log.warning("stop_incomplete")
         _log.info("stopped")
         worker.log.close()
+
+
+def announce_kills(old: Snapshot, new: Snapshot) -> None:
+    """Log every kill switch that differs, each as a warning: a kill is never silent."""
+    for change in changes(old, new):
+        _log.warning("kill_switch", scope=change.scope, id=change.id, killed=change.killed)
 
 
 async def _first(stopping: asyncio.Event, *tasks: "asyncio.Task[None]") -> None:

@@ -2,7 +2,8 @@
 
 `normalize.identify` holds the rules and walks every member of every event. This module gives the same result for less:
 most events have no member that a rule names and no text that could hold an address, and both can be told without a walk
-over every string. What it does not know for certain it leaves to the walk. A law in `tests/property` holds both together.
+over every string. What it does not know for certain it leaves to the walk. A law in `tests/property` holds both to
+the same result.
 
 The shape of the code is its speed: one comprehension per object picks the few members that need a look, names are
 looked up in a learned table, and text is searched once per event, in the bytes that would leave the process. Since
@@ -137,9 +138,7 @@ def _items(items: list[Any], notes: list[str], hunted: list[str], depth: int) ->
             _items(value, notes, hunted, depth - 1)
 
 
-def _apply_marked(
-    members: JsonObject, marked: list[tuple[str, str, Any]], notes: list[str], hunted: list[str]
-) -> None:
+def _apply_marked(members: JsonObject, marked: list[tuple[str, str, Any]], notes: list[str], hunted: list[str]) -> None:
     """Replace or remove the members of an object that belong to a family; all others leave the object to the walk."""
     email = phone = None
     for mark, name, value in marked:

@@ -1,1 +1,1 @@
-"""…"""
+"""What operators see: log lines, figures, crash reports. Nothing that a client wrote is among it."""

@@ -1,4 +1,4 @@
-"""Times in log lines: RFC 3339 in UTC with milliseconds."""
+"""Times as text: RFC 3339 in UTC with milliseconds."""
 
 import time
 

@@ -40,9 +40,10 @@ class RecordTooLarge(ValueError):  # noqa: N818 - as above
 
 
 class Health(NamedTuple):
-    """Whether records are being stored: `reason` tells an operator why not, and is empty otherwise.
+    """Whether records are being stored, and in `reason` why not; empty when all is well.
 
-    `pending_age_ms` is the age of the oldest record that waits for its acknowledgement, 0 when none waits.
+    What was found lost at the start is told in `reason` too, with `ok` true. `pending_age_ms` is the age of the
+    oldest record that waits for its acknowledgement, 0 when none waits.
     """
 
     ok: bool
@@ -73,7 +74,7 @@ class Publisher(Protocol):
         """Tell the present state without waiting."""
 
     async def close(self) -> None:
-        """Store what was published before, then release everything. No `publish` may follow; a second call is a no-op."""
+        """Store what was published before, then release everything. No `publish` may follow; repeating is a no-op."""
 
 
 class ConfigurationError(Exception):
@@ -81,7 +82,10 @@ class ConfigurationError(Exception):
 
 
 class Delivered(NamedTuple):
-    """One record as a consumer gets it. `offset` grows by one per record within a topic and partition, without gaps."""
+    """One record as a consumer gets it.
+
+    `offset` grows by one per record within a topic and partition, without gaps but for records lost or deleted.
+    """
 
     topic: Topic
     partition: int
@@ -99,7 +103,10 @@ class Source(Protocol):
         """Begin at the group's committed position, or at the oldest record where there is none."""
 
     async def poll(self, records_max: int, wait_ms: int) -> Sequence[Delivered]:
-        """Return the next 1 to `records_max` records, or none when `wait_ms` passed without any."""
+        """Return the next 1 to `records_max` records, or none when `wait_ms` passed without any.
+
+        Raises `Unavailable` where the transport cannot be read for now, `ConfigurationError` where a key is missing.
+        """
 
     async def commit(self) -> None:
         """Remember durably that everything handed out so far is done: a later start continues behind it."""

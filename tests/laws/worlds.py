@@ -4,6 +4,10 @@ from pathlib import Path
 from typing import Protocol
 
 from ingest.transport.contract import Publisher, Source, Topic
+from ingest.transport.kafka.connection import Connection
+from ingest.transport.kafka.publisher import KafkaPublisher
+from ingest.transport.kafka.source import KafkaSource
+from ingest.transport.kafka.topics import TopicPlan
 from ingest.transport.local_log import LocalLog
 from ingest.transport.local_source import LocalLogSource
 from ingest.transport.memory import MemorySource, MemoryTransport
@@ -49,3 +53,19 @@ class LocalLogWorld:
     def source(self, topic: Topic, group: str) -> Source:
         """Make a source over the folder."""
         return LocalLogSource(self._folder, self._keys, topic, group)
+
+
+class KafkaWorld:
+    """Topics of their own on a real Kafka: `prefix` stands in front of topics and consumer groups."""
+
+    def __init__(self, bootstrap: str, prefix: str) -> None:
+        self._connection = Connection(bootstrap)
+        self._plan = TopicPlan(prefix, partitions=2, single_copy=True)
+
+    def publisher(self) -> Publisher:
+        """Make a publisher to the topics."""
+        return KafkaPublisher(self._connection, self._plan, ack_deadline_ms=4_000)
+
+    def source(self, topic: Topic, group: str) -> Source:
+        """Make a source over one of them."""
+        return KafkaSource(self._connection, self._plan.name(topic), topic, group=self._plan.prefix + group)

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import normalize
@@ -84,6 +84,9 @@ def ordered(value: Any) -> str:
 
 
 @settings(quick, max_examples=500)
+@example({"ip": f"?idfa={IDFA}", "copy": IDFA})
+@example({"properties": {"email": f"ann?gaid={IDFA.lower()}"}, "copy": IDFA})
+@example({"a": [{"phone": "1", "email": DIGEST}], "user.email": "ann"})
 @given(objects)
 def test_the_fast_way_is_the_rules(members: dict[str, Any]) -> None:
     """What `identify` stores is what the walk over every member gives, in values, order and notes."""
@@ -187,6 +190,8 @@ def test_ids_and_keys_do_not_depend_on_the_order_of_members(members: dict[str, A
     random.shuffle(shuffled)
     first, again = (through(msgspec.json.encode({"events": [each]}), SENDER) for each in (sent, dict(shuffled)))
 
+    if any("member_collision" in each.meta.notes for each in records(first)):
+        return  # of names that become one the later one is kept, so that their order is part of the event
     assert [each.key for each in first.records] == [each.key for each in again.records]
     assert [each.meta.event_id for each in records(first)] == [each.meta.event_id for each in records(again)]
 

@@ -1,19 +1,24 @@
 """Publish to Kafka with `acks=all`, by group commit: requests that arrive together leave together.
 
 A round is one batch per partition and one answer for all requests in it. It leaves `LINGER_S` after its first record,
-or when a batch is full, and never while another is in flight, so that the next one fills meanwhile. Measured: one
+or when a batch is full, and never while another is in flight: the next one fills meanwhile, so that the rounds follow
+the pace of the brokers however slow it is. Measured: one
 produce request costs some hundred microseconds whatever its size, and a future per record doubles the cost of an
 event; so requests share the first and wait for one future each.
 
 aiokafka's own idempotence stays off: with it a batch that meets a silent broker never expires and is delivered late,
 and `stop()` hangs. Without it a batch fails at its deadline and the producer works on. Consumers drop repeats by the
 identity of an event either way.
+
+A failure makes the publisher unhealthy, and a balancer may send no more traffic by which it could show that it has
+recovered. So the brokers are asked in the background until they answer again.
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 from zlib import crc32
 
@@ -36,25 +41,39 @@ from ingest.transport.kafka.topics import TopicPlan, check, ensure_topics
 
 LINGER_S: Final = 0.002  # 0.2 ms costs four times the CPU at one event a request, 5 ms saves nothing
 ROUND_BYTES_MAX: Final = 512 * 1024  # of one partition's batch; the brokers' own limit is about 1 MB
-RECORD_BYTES_MAX: Final = 1_000_000
+FILL_S: Final = 0.25  # the records of a round share the deadline of its first, so none may join much later
+RECORD_BYTES_MAX: Final = 1_000_000  # of key and value; with its batch around it a broker takes about 1 MB
+START_S: Final = 5.0  # longest wait of the start for brokers that are silent; then it goes on without them
 RECONNECT_S: Final = 1.0
+CANCEL_S: Final = 1.0
 _HEADERS: Final = list(SCHEMA)
 
 _log = structlog.get_logger(__name__)
 
 
 class _Round:
-    """What leaves together: batches by topic and partition, and the requests that wait for all of them."""
+    """What leaves together: batches by topic and partition, and the requests that wait for all of them.
 
-    __slots__ = ("batches", "began", "deadline", "expired", "linger", "waiters")
+    `due` is called `LINGER_S` after the begin and `late` at the deadline; by then all waiters have been answered.
+    """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, deadline_s: float, seal: Callable[[], None]) -> None:
+    __slots__ = ("_late", "batches", "began", "deadline", "expired", "is_due", "linger", "waiters")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        deadline_s: float,
+        due: Callable[["_Round"], None],
+        late: Callable[["_Round"], None],
+    ) -> None:
         self.batches: dict[Topic, list[Any]] = {}
         self.waiters: list[asyncio.Future[bool]] = []
         self.began = time.monotonic()
+        self.is_due = False
         self.expired = False
-        self.linger = loop.call_later(LINGER_S, seal)
+        self.linger = loop.call_later(LINGER_S, due, self)
         self.deadline = loop.call_later(deadline_s, self._expire)
+        self._late = late
 
     def settle(self, *, stored: bool) -> None:
         """Answer all who wait, each by a future of its own: one that is cancelled takes nobody along."""
@@ -69,6 +88,7 @@ class _Round:
     def _expire(self) -> None:
         self.expired = True
         self.settle(stored=False)
+        self._late(self)
 
 
 class KafkaPublisher:
@@ -86,6 +106,7 @@ class KafkaPublisher:
         self._flying: _Round | None = None
         self._commits: asyncio.Task[None] | None = None
         self._connects: asyncio.Task[None] | None = None
+        self._probes: asyncio.Task[None] | None = None
         self._closed = False
         self.rounds_total = 0
         self.failures_total = 0
@@ -93,16 +114,24 @@ class KafkaPublisher:
     async def start(self) -> None:
         """See `Publisher.start`."""
         self._loop = asyncio.get_running_loop()
+        first = self._loop.create_task(self._connect())
         try:
-            await self._connect()
-        except Unavailable as error:
-            self._reason = str(error)
-            self._connects = self._loop.create_task(self._keep_connecting())
+            done, _ = await asyncio.wait([first], timeout=START_S)
+        except asyncio.CancelledError:
+            first.cancel()
+            raise
+        if done and not isinstance(first.exception(), Unavailable):
+            first.result()
+        else:
+            self._connects = self._loop.create_task(self._keep_connecting(first))
 
     async def publish(self, topic: Topic, records: Sequence[Record], timestamp_ms: int) -> Stored:
         """See `Publisher.publish`; the partition is the CRC-32 of the key modulo their number."""
         if self._producer is None or self._closed:
-            raise Unavailable(self._reason)
+            raise Unavailable(self._reason or "the publisher is closed")
+        for position, (key, value) in enumerate(records):
+            if len(key) + len(value) > RECORD_BYTES_MAX:
+                raise RecordTooLarge(f"record {position} is larger than {RECORD_BYTES_MAX} bytes")
         partitions = self._partitions[topic]
         round_ = self._filling or self._open()
         batches = round_.batches.get(topic) or self._batches(round_, topic)
@@ -114,8 +143,8 @@ class KafkaPublisher:
                 self._seal()
                 round_ = self._open()
                 batches = self._batches(round_, topic)
-                if batches[number].append(timestamp=timestamp_ms, key=key, value=value, headers=_HEADERS) is None:
-                    raise RecordTooLarge
+                # The first record of a batch finds room whatever its size.
+                batches[number].append(timestamp=timestamp_ms, key=key, value=value, headers=_HEADERS)
         waiters.append(self._wait(round_))
         stored = True
         for waiter in waiters:
@@ -126,7 +155,7 @@ class KafkaPublisher:
 
     def health(self) -> Health:
         """See `Publisher.health`."""
-        rounds = [round_ for round_ in (self._flying, *self._sealed, self._filling) if round_ is not None]
+        rounds = self._pending()
         if not rounds:
             return Health(not self._reason, self._reason, 0, 0)
         age_ms = int((time.monotonic() - rounds[0].began) * 1000)
@@ -137,17 +166,28 @@ class KafkaPublisher:
         if self._closed:
             return
         self._closed = True
-        if self._connects is not None:
-            self._connects.cancel()
+        for task in (self._connects, self._probes):
+            if task is not None:
+                await self._end(task, 0)
         if self._filling is not None:
             self._seal()
         if self._commits is not None:
-            await asyncio.wait([self._commits], timeout=self._deadline_s)
-            self._commits.cancel()
+            await self._end(self._commits, self._deadline_s)
+        for round_ in self._pending():
+            round_.settle(stored=False)
         if self._producer is not None:
-            stopping = self._loop.create_task(self._producer.stop())
-            await asyncio.wait([stopping], timeout=self._deadline_s)
-            stopping.cancel()
+            await self._end(self._loop.create_task(self._producer.stop()), self._deadline_s)
+
+    async def _end(self, task: "asyncio.Task[None]", timeout_s: float) -> None:
+        """Give a task time to end, then cancel it; a task that does not even heed that is left to the loop's end."""
+        if timeout_s:
+            await asyncio.wait([task], timeout=timeout_s)
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_S)
+
+    def _pending(self) -> list[_Round]:
+        """Return the rounds that wait for their acknowledgement, oldest first."""
+        return [round_ for round_ in (self._flying, *self._sealed, self._filling) if round_ is not None]
 
     async def _connect(self) -> None:
         """Check the topics and start the producer. Raises `Unavailable` or `ConfigurationError`."""
@@ -172,20 +212,51 @@ class KafkaPublisher:
         self._producer = producer
         self._reason = ""
 
-    async def _keep_connecting(self) -> None:
+    async def _keep_connecting(self, first: "asyncio.Task[None]") -> None:
+        """Wait for the first attempt, then try again until one succeeds."""
+        attempt: Awaitable[None] = first
         while True:
-            await asyncio.sleep(RECONNECT_S)
             try:
-                await self._connect()
+                await attempt
             except (Unavailable, ConfigurationError) as error:
                 self._reason = str(error)
             else:
                 _log.info("kafka_connected")
                 return
+            await asyncio.sleep(RECONNECT_S)
+            attempt = self._connect()
+
+    async def _probe(self, producer: AIOKafkaProducer) -> None:
+        """Ask the brokers until they answer: they may take records again, which only a round can show for certain."""
+        while self._reason:
+            await asyncio.sleep(RECONNECT_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._deadline_s):
+                    if await producer.client.force_metadata_update():
+                        self._reason = ""
 
     def _open(self) -> _Round:
-        self._filling = _Round(self._loop, self._deadline_s, self._seal)
+        self._filling = _Round(self._loop, self._deadline_s, self._due, self._late)
         return self._filling
+
+    def _due(self, round_: _Round) -> None:
+        """Let a round leave, or go on filling for a while where another is under way."""
+        if self._commits is None or self._commits.done() or round_.is_due:
+            self._seal()
+        else:
+            round_.is_due = True
+            round_.linger = self._loop.call_later(FILL_S - LINGER_S, self._due, round_)
+
+    def _late(self, round_: _Round) -> None:
+        self._failed("Kafka did not acknowledge in time")
+        if round_ is self._filling:
+            self._seal()
+
+    def _failed(self, reason: str) -> None:
+        """Be unhealthy until a round is acknowledged, or the brokers answer again."""
+        self._reason = reason
+        if not self._closed and self._producer is not None and (self._probes is None or self._probes.done()):
+            self._probes = self._loop.create_task(self._probe(self._producer))
 
     def _batches(self, round_: _Round, topic: Topic) -> list[Any]:
         assert self._producer is not None
@@ -209,7 +280,9 @@ class KafkaPublisher:
 
     async def _commit_sealed(self) -> None:
         """Send one round after another until none waits. One that has expired is not sent: it was refused already."""
-        while self._sealed:
+        while self._sealed or (self._filling is not None and self._filling.is_due):
+            if not self._sealed:
+                self._seal()
             self._flying = round_ = self._sealed.popleft()
             if not round_.expired:
                 round_.settle(stored=await self._commit(round_))
@@ -228,7 +301,10 @@ class KafkaPublisher:
         except (KafkaError, OSError) as error:
             results = [error]
         failures = [result for result in results if isinstance(result, BaseException)]
-        self._reason = f"Kafka did not acknowledge: {type(failures[0]).__name__}" if failures else ""
+        if failures:
+            self._failed(f"Kafka did not acknowledge: {type(failures[0]).__name__}")
+        else:
+            self._reason = ""
         self.rounds_total += 1
         self.failures_total += bool(failures)
         return not failures

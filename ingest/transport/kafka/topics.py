@@ -1,5 +1,7 @@
 """The topics on the brokers: made where they are missing, and checked for the copies that the promise needs."""
 
+import asyncio
+import time
 from typing import Any, Final, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -12,6 +14,8 @@ from ingest.transport.retention import RETENTION_MS
 
 REPLICATION: Final = 3
 IN_SYNC_MIN: Final = 2
+KNOWN_S: Final = 5.0
+_KNOWN_TICK_S: Final = 0.1
 
 # A record is gone only with its segment, so topics that may hold device identifiers roll theirs every ten minutes.
 _SEGMENT_MS: Final = {Topic.FORWARD: 600_000, Topic.FORWARD_PARKED: 600_000}
@@ -59,7 +63,7 @@ async def ensure_topics(connection: Connection, plan: TopicPlan, *, create: bool
             await _create(admin, plan, missing)
         elif missing:
             raise ConfigurationError(f"missing topics: {', '.join(map(plan.name, missing))}")
-        return await _describe(admin, plan, set(missing))
+        return await _describe_known(admin, plan, set(missing))
     except OSError as error:
         raise Unavailable("Kafka cannot be reached") from error
     except KafkaError as error:
@@ -72,7 +76,7 @@ def check(states: list[TopicState]) -> None:
     """Raise `ConfigurationError` with every fault of every topic, if there is one."""
     faults = [fault for state in states for fault in state.faults]
     if faults:
-        raise ConfigurationError("; ".join(faults))
+        raise ConfigurationError(f"{'; '.join(faults)}; INGEST_KAFKA_ALLOW_SINGLE_COPY=true accepts that")
 
 
 async def _missing(admin: Any, plan: TopicPlan) -> list[Topic]:
@@ -81,7 +85,13 @@ async def _missing(admin: Any, plan: TopicPlan) -> list[Topic]:
 
 
 async def _create(admin: Any, plan: TopicPlan, topics: list[Topic]) -> None:
+    """Create topics with the copies that are promised, never with fewer because a broker happens to be away."""
     brokers = len((await admin.describe_cluster())["brokers"])
+    if brokers < REPLICATION and not plan.single_copy:
+        raise ConfigurationError(
+            f"new topics need {REPLICATION} copies, but there are only {brokers} brokers;"
+            " INGEST_KAFKA_ALLOW_SINGLE_COPY=true accepts fewer"
+        )
     copies = min(REPLICATION, brokers)
     durable = {
         "min.insync.replicas": str(min(IN_SYNC_MIN, copies)),
@@ -104,6 +114,18 @@ def _lifetime(topic: Topic) -> dict[str, str]:
     if topic in _SEGMENT_MS:
         configs["segment.ms"] = str(_SEGMENT_MS[topic])
     return configs
+
+
+async def _describe_known(admin: Any, plan: TopicPlan, created: set[Topic]) -> list[TopicState]:
+    """Describe the topics once the brokers know all of them: a new one is known to its controller first."""
+    deadline = time.monotonic() + KNOWN_S
+    states = await _describe(admin, plan, created)
+    while not all(state.partitions for state in states):
+        if time.monotonic() > deadline:
+            raise Unavailable("the brokers do not know all topics yet")
+        await asyncio.sleep(_KNOWN_TICK_S)
+        states = await _describe(admin, plan, created)
+    return states
 
 
 async def _describe(admin: Any, plan: TopicPlan, created: set[Topic]) -> list[TopicState]:

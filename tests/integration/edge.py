@@ -1,0 +1,178 @@
+"""What the tests of the whole service share: its settings, small batches, and views of what it did."""
+
+import asyncio
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+
+from ingest.transport.sealed import SealKeys
+from tests.support.service import ServiceProcess
+
+APP = "app_test"
+TIMESTAMP = "2026-11-24T10:00:00Z"
+WAIT_S = 20.0
+"""How long a test waits for what must come."""
+
+_TICK_S = 0.02
+_REGISTRY = f'[apps.{APP}]\nproject_id = "prj_test"\norganization_id = "org_test"\n'
+
+
+class Answer(NamedTuple):
+    """One answer, and how long it took."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    seconds: float
+
+    @property
+    def code(self) -> str:
+        """The error code, empty where the answer is no error."""
+        return str(self.json().get("error", {}).get("code", ""))
+
+    def json(self) -> Any:
+        """Return the body, decoded."""
+        return json.loads(self.body)
+
+
+def registry(folder: Path) -> dict[str, str]:
+    """Return the setting of a registry that knows `APP`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "apps.toml"
+    path.write_text(_REGISTRY, encoding="utf-8")
+    return {"INGEST_APPS_FILE": str(path)}
+
+
+def on_kafka(bootstrap: str, prefix: str, folder: Path, **more: str) -> dict[str, str]:
+    """Return the settings of an edge over Kafka; `more` names settings without their prefix."""
+    return {
+        **registry(folder),
+        "INGEST_KAFKA_BOOTSTRAP": bootstrap,
+        "INGEST_KAFKA_ALLOW_SINGLE_COPY": "true",
+        "INGEST_TOPIC_PREFIX": prefix,
+        **{f"INGEST_{name}": value for name, value in more.items()},
+    }
+
+
+def on_local_log(folder: Path, **more: str) -> dict[str, str]:
+    """Return the settings of an edge over the local log; `more` names settings without their prefix."""
+    settings = {f"INGEST_{name}": value for name, value in more.items()}
+    return {**registry(folder), "INGEST_SPOOL_KEY": SealKeys.generate(), **settings}
+
+
+def new_id() -> str:
+    """Return an event id that nobody else uses."""
+    return uuid.uuid4().hex
+
+
+def event(event_id: str, install_id: str = "install-1", **members: object) -> dict[str, object]:
+    """Return a small event."""
+    return {"event": "opened", "timestamp": TIMESTAMP, "event_id": event_id, "install_id": install_id, **members}
+
+
+def batch(*events: Mapping[str, object]) -> bytes:
+    """Return a batch as a client sends it."""
+    return json.dumps({"events": events}).encode()
+
+
+def ask(
+    url: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, timeout_s: float = WAIT_S
+) -> Answer:
+    """Send one request on a connection of its own: a POST where there is a body, else a GET."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
+    begun = time.monotonic()
+    try:
+        connection.request("GET" if body is None else "POST", path, body, dict(headers or {}))
+        response = connection.getresponse()
+        text = response.read()
+        told = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, told, text, time.monotonic() - begun)
+    finally:
+        connection.close()
+
+
+def post(url: str, body: bytes, **headers: str) -> Answer:
+    """Send a batch; `headers` are named with `_` for `-`."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return ask(url, "/events", body, {"X-App-Id": APP, **named})
+
+
+def ready(service: ServiceProcess) -> Answer:
+    """Ask whether traffic may come."""
+    return ask(service.admin_url, "/ready")
+
+
+def figures(service: ServiceProcess) -> dict[str, float]:
+    """Return the metrics by name and labels, such as `ingest_events_total{outcome="accepted"}`."""
+    lines = ask(service.admin_url, "/metrics").body.decode().splitlines()
+    pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, _, value in pairs}
+
+
+def await_true(check: Callable[[], bool], what: str, within_s: float = WAIT_S) -> None:
+    """Ask again and again until `check` holds; fails when it does not in time."""
+    deadline = time.monotonic() + within_s
+    while not check():
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        time.sleep(_TICK_S)
+
+
+def read_topic(bootstrap: str, topic: str) -> list[ConsumerRecord]:
+    """Return all records that are on a topic now, partition by partition."""
+
+    async def read() -> list[ConsumerRecord]:
+        async with AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest") as consumer:
+            ends = await consumer.end_offsets(consumer.assignment())
+            records: list[ConsumerRecord] = []
+            while len(records) < sum(ends.values()):
+                found = await consumer.getmany(timeout_ms=1_000)
+                records += [record for each in found.values() for record in each]
+            return records
+
+    return asyncio.run(asyncio.wait_for(read(), WAIT_S))
+
+
+def event_ids(records: Iterable[ConsumerRecord]) -> list[str]:
+    """Return the event ids of records."""
+    return [json.loads(record.value)["meta"]["event_id"] for record in records]
+
+
+class Memory(NamedTuple):
+    """A process's memory in MiB: resident now, and the most that it ever was."""
+
+    resident_mib: float
+    peak_mib: float
+
+
+def memory(pid: int) -> Memory:
+    """Read it from /proc."""
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    kib = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines) if " kB" in value}
+    return Memory(kib["VmRSS"] / 1024, kib["VmHWM"] / 1024)
+
+
+def run_command(
+    args: Iterable[str], env: Mapping[str, str], stdin: str = "", timeout_s: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m ingest ARGS` to its end with only these `INGEST_*` settings."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
+    return subprocess.run(
+        [sys.executable, "-m", "ingest", *args],
+        env={**inherited, **env},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
