@@ -18,6 +18,8 @@ import normalize
 from ingest.event import Identified, JsonObject, ValidEvent
 from ingest.outcome import Fault, RejectionCode
 from normalize import Family, Note, OwnAddresses
+from normalize.query import advertising_values
+from normalize.scrub import Scrubber
 
 UNEXPECTED_TYPE: Final = "unexpected_type"
 _NAMES_MAX: Final = 4096  # learned names; bounded, because clients make them up
@@ -85,13 +87,24 @@ def identify(event: ValidEvent, own: OwnAddresses, *, bytes_max: int, nesting_ma
         return _refused(_TOO_LARGE, event, own, hunted)
     if type(event.get("properties", _NO_MEMBERS)) is not dict and event["properties"] is not None:
         notes.append(UNEXPECTED_TYPE)
-    if simple and not _suspicious(own, hunted):
-        return Identified(event, bytes(_scratch), tuple(notes) if len(notes) < 2 else _ordered(notes))
+    if simple:
+        text = _scratch.lower().decode()
+        if _holds_id(text, own, hunted):
+            simple = False
+        elif "@" in text or "%" in text or "+" in text or "=" in text:
+            simple = _scrub_marked(event, own, hunted, notes)
+        else:
+            return Identified(event, bytes(_scratch), tuple(notes) if len(notes) < 2 else _ordered(notes))
+    if simple:
+        return _within(bytes_max, Identified(event, _encoder.encode(event), _ordered(notes)), own, hunted)
     walked = normalize.identify(event, own, hunted=tuple(hunted))
-    text = _encoder.encode(walked.value)
-    if len(text) > bytes_max:
-        return _refused(_TOO_LARGE, event, own, hunted)
-    return Identified(walked.value, text, _ordered([*notes, *walked.notes]))
+    found = Identified(walked.value, _encoder.encode(walked.value), _ordered([*notes, *walked.notes]))
+    return _within(bytes_max, found, own, hunted)
+
+
+def _within(bytes_max: int, found: Identified, own: OwnAddresses, hunted: list[str]) -> Identified | Fault:
+    """Judge the size again: a digest may be longer than what it stands for."""
+    return found if len(found.json) <= bytes_max else _refused(_TOO_LARGE, found.event, own, hunted)
 
 
 def _refused(fault: Fault, event: JsonObject, own: OwnAddresses, hunted: list[str]) -> Fault:
@@ -203,15 +216,12 @@ def _mark(name: str) -> str | None:
     return mark
 
 
-def _suspicious(own: OwnAddresses, hunted: list[str]) -> bool:
-    """Tell whether the encoded event may hold text that the string rule would change.
+def _holds_id(text: str, own: OwnAddresses, hunted: list[str]) -> bool:
+    """Tell whether the encoded event, in lower case, may hold an address or device id that only the walk cuts out.
 
     Searching a `str` costs half of searching bytes, and folding bytes a tenth of folding a `str`.
     """
-    text = _scratch.lower().decode()
-    if "@" in text or "%" in text or "+" in text or "=" in text or _ZEROS in text:
-        return True
-    if _WIDE_PLUS in text:
+    if _ZEROS in text or _WIDE_PLUS in text:
         return True
     for needle in own.texts:
         if needle in text:
@@ -222,6 +232,31 @@ def _suspicious(own: OwnAddresses, hunted: list[str]) -> bool:
         if not start.isascii() or not start.replace("-", "0").isalnum() or start in text:
             return True
     return False
+
+
+def _scrub_marked(event: JsonObject, own: OwnAddresses, hunted: list[str], notes: list[str]) -> bool:
+    """Apply the string rule, in place, to the texts with a mark of what it changes; False leaves the rest to the walk.
+
+    Most such texts are URLs. Names of members with a mark, and advertising ids in a URL, concern the whole event.
+    """
+    scrub = Scrubber(own, hunted)
+    containers: list[Any] = [event]
+    simple = True
+    for container in containers:
+        for key, value in container.items() if type(container) is dict else enumerate(container):
+            kind = type(value)
+            if kind is str:
+                if ("=" in value or "%" in value or "@" in value or "+" in value) and key not in normalize.EXEMPT:
+                    simple = simple and not advertising_values(value)
+                    container[key] = scrub(value)
+            elif kind is dict or kind is list:
+                containers.append(value)
+            if type(key) is str and ("=" in key or "%" in key or "@" in key or "+" in key):
+                simple = False
+        if not simple:
+            break
+    notes += scrub.notes
+    return simple
 
 
 def _is_unexpected(name: str, value: Any) -> bool:

@@ -3,6 +3,7 @@
 Pure: no I/O, and no clock of its own.
 """
 
+import re
 from typing import Any, Final
 
 import normalize
@@ -13,12 +14,14 @@ from ingest.pipeline.encode import ROOT_BYTES_MAX, Frame
 from ingest.pipeline.identify import UNEXPECTED_TYPE, identify
 from ingest.pipeline.request import Limits, Request
 from ingest.pipeline.route import known_id, record_key
-from ingest.pipeline.validate import EVENT_ID_CHARS_MAX, validate
+from ingest.pipeline.validate import EVENT_ID_CHARS_MAX, is_date_time, validate
 from normalize import OwnAddresses
 
 SURROGATE_REPLACED: Final = "surrogate_replaced"
 MEMBER_LOST: Final = "member_lost"  # a member of the root cannot be represented and is left out
 ROOT_NESTING_MAX: Final = 16
+
+_is_uuid = re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}").fullmatch
 
 
 def process(batch: Decoded, request: Request, limits: Limits) -> Processed:
@@ -57,6 +60,8 @@ def process(batch: Decoded, request: Request, limits: Limits) -> Processed:
 
 def _identify_root(batch: Decoded, own: OwnAddresses) -> tuple[str, ...]:
     """Apply the identity rules to the members of the batch's root; return the notes, which every record carries."""
+    if _is_usual(batch):
+        return ()
     named = {"batch_id": batch.batch_id, "sent_at": batch.sent_at}
     lost = [name for name, value in batch.extra.items() if isinstance(value, Fault)]
     for name in lost:
@@ -74,6 +79,16 @@ def _identify_root(batch: Decoded, own: OwnAddresses) -> tuple[str, ...]:
     if batch.sent_at is not None:
         batch.sent_at = batch.extra.pop("sent_at", None)
     return (*clean.notes, *odd)
+
+
+def _is_usual(batch: Decoded) -> bool:
+    """Tell whether the root is what SDKs send: a UUID and a time, which no rule changes."""
+    batch_id, sent_at = batch.batch_id, batch.sent_at
+    return (
+        not batch.extra
+        and (batch_id is None or (_is_uuid(batch_id) is not None and "00000000" not in batch_id))
+        and (sent_at is None or is_date_time(sent_at))
+    )
 
 
 def _reject(index: int, fault: Fault, sent: Any, own: OwnAddresses) -> Rejection:

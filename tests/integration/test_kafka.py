@@ -188,7 +188,7 @@ def broken(kafka: KafkaCluster) -> Iterator[Callable[[Break], Callable[[], None]
 def test_an_outage_is_told_in_time_and_ends_by_itself(
     kafka: KafkaCluster, broken: Callable[[Break], Callable[[], None]], topic_prefix: str, tmp_path: Path, how: Break
 ) -> None:
-    """Without Kafka a batch gets 503 with advice within the deadline, no promise is broken, and no restart is needed."""
+    """Without Kafka a batch gets 503 and advice within the deadline, no promise is broken, no restart is needed."""
     with ServiceProcess(short(kafka, topic_prefix, tmp_path), folder=tmp_path) as service:
         with Sender(service.url) as sender:
             await_true(lambda: len(sender.sent) > 5, "some are sent before")
