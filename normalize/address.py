@@ -104,19 +104,18 @@ def _needles(packed: bytes) -> list[str]:
 
 
 def _v4_needles(first: int, second: int, third: int) -> list[str]:
-    """Two octets and their dots, of the pair with fewer spellings; and the mapped form's first half in hex."""
-    if len(_OCTETS[third]) < len(_OCTETS[second]):
-        found = [f"{second}.{spelling}." for spelling in _OCTETS[third]]
+    """Two octets and their dots, of the pair with the fewer spellings; and the mapped form's first half in hex."""
+    ends, other_ends = _OCTET_ENDS[second], _OCTET_ENDS[third]
+    if len(ends) <= len(other_ends):
+        needles = [f"{first}{end}" for end in ends]
     else:
-        found = [f"{first}.{spelling}." for spelling in _OCTETS[second]]
+        needles = [f"{second}{end}" for end in other_ends]
     high = first << 8 | second
     if high >= 0x1000:
-        found.append(f"ffff:{high:x}")
-    elif high:
-        found += [f"ffff:{spelling}" for spelling in _padded(f"{high:x}", 4)]
+        needles.append(f"ffff:{high:x}")
     else:
-        found.append("ffff:")
-    return found
+        needles += [f"ffff:{spelling}" for spelling in _padded(f"{high:x}", 4)] if high else ["ffff:"]
+    return needles
 
 
 def _v6_needles(groups: Groups) -> list[str]:
@@ -133,6 +132,9 @@ def _v6_needles(groups: Groups) -> list[str]:
 
 
 _second = itemgetter(1)
+
+
+_OCTET_ENDS: Final = [[f".{spelling}." for spelling in _padded(str(octet), 3)] for octet in range(256)]
 
 
 def _v4_spans(text: str, own: list[Groups]) -> Iterator[tuple[int, int]]:

@@ -1,5 +1,6 @@
 """The console command `ingest`. Every failure ends in exit code 1 and one clear line on stderr."""
 
+import logging
 import sys
 
 import click
@@ -30,6 +31,7 @@ for command in (dev, serve, worker, tail, topics, apps, settings):
 
 def main() -> None:
     """Run the command line and leave the process with its exit code."""
+    logging.getLogger().addHandler(logging.NullHandler())  # stderr is for our own line; a server sets its log up itself
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:

@@ -8,6 +8,7 @@ import msgspec
 from ingest.cli.environment import read_settings
 from ingest.cli.table import print_table
 from ingest.transport.kafka.topics import TopicState, ensure_topics
+from ingest.transport.kafka.topics import check as check_copies
 from ingest.wiring import kafka_connection, topic_plan
 
 
@@ -24,9 +25,7 @@ def topics(*, check: bool, as_json: bool) -> None:
         click.echo(msgspec.json.encode([state._asdict() for state in states]))
     else:
         print_table(("topic", "partitions", "copies", "in sync at least", "state"), [_row(state) for state in states])
-    faults = [fault for state in states for fault in state.faults]
-    if faults:
-        raise click.ClickException("; ".join(faults))
+    check_copies(states)
 
 
 def _row(state: TopicState) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""Identifiers that are planted in everything a client can send, and the search for them in everything that comes out."""
+"""Identifiers that are planted in all that a client can send, and the search for them in all that comes out."""
 
 import base64
 import gzip
@@ -194,8 +194,9 @@ def refused(texts: list[str]) -> Iterator[Attempt]:
     for text in texts:
         planted = {"event_id": text, "email": text, "note": text, text: text}
         bad = [
-            [text], text, {"timestamp": TIME, **planted}, _event(**planted) | {"event": [text]}, _event(**planted) | {"timestamp": text},
-            _event(**planted) | {"event": text * 40}, _event(**planted, app_id=text), _event(**planted, pad=text * (40_000 // len(text))),
+            [text], text, {"timestamp": TIME, **planted}, _event(**planted) | {"event": [text]},
+            _event(**planted) | {"timestamp": text}, _event(**planted) | {"event": text * 40},
+            _event(**planted, app_id=text), _event(**planted, pad=text * (40_000 // len(text))),
             _event(**planted, deep=json.loads("[" * 80 + "]" * 80)), _event(**planted) | {"event_id": {text: text}},
         ]  # fmt: skip
         yield Attempt("rejected", 400, _batch(*bad))

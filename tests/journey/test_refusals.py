@@ -217,7 +217,7 @@ def test_a_method_that_a_path_does_not_answer(edge: ServiceProcess, method: str,
 
 
 def test_a_body_beyond_the_limit(edge: ServiceProcess) -> None:
-    """413 with the limit in bytes, on a declared length before the body is sent, and on a chunked body while it comes."""
+    """413 with the limit in bytes: on a declared length before the body, on a chunked body while it comes."""
     caller = Caller(edge.url)
     declared = caller.send("POST", "/events", headers={"X-App-Id": "app_demo", "Content-Length": "65537"})
     chunk = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
@@ -291,8 +291,8 @@ def test_too_much_in_flight(tmp_path: Path) -> None:
     with small(tmp_path, IN_FLIGHT_REQUESTS_MAX="1", BODY_TIMEOUT_MS="5000") as service:
         caller = Caller(service.url)
         with caller.connect() as holding:
-            head = b"POST /events HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-App-Id: app_demo\r\nContent-Length: %d\r\n\r\n"
-            holding.sendall(head % len(BATCH))
+            head = b"POST /events HTTP/1.1\r\nHost: a\r\nConnection: close\r\nX-App-Id: app_demo\r\n"
+            holding.sendall(head + b"Content-Length: %d\r\n\r\n" % len(BATCH))
             until(lambda: figure(service, "ingest_in_flight_requests") == 1)
             refused = caller.post(BATCH)
             holding.sendall(BATCH)
@@ -303,9 +303,9 @@ def test_too_much_in_flight(tmp_path: Path) -> None:
 
 
 def test_nowhere_to_store(tmp_path: Path) -> None:
-    """503 UNAVAILABLE once the local log is full; what was acknowledged before is there, nothing else is acknowledged."""
+    """503 UNAVAILABLE once the local log is full; then nothing is acknowledged."""
     batch = json.dumps({"events": [{**EVENT, "n": n, "pad": "x" * 2_000} for n in range(10)]}).encode()
-    with small(tmp_path, SPOOL_BYTES_MAX="65536", ACK_DEADLINE_MS="1000") as service:
+    with small(tmp_path, SPOOL_BYTES_MAX="524288", ACK_DEADLINE_MS="1000") as service:
         caller = Caller(service.url)
         answers = [caller.post(batch) for _ in range(60)]
     refused = [answer for answer in answers if answer.status != 202]
@@ -354,9 +354,6 @@ def test_the_registry_follows_its_file(tmp_path: Path) -> None:
         until(lambda: caller.post(BATCH).status == 202)
     said = service.stdout_path.read_text(encoding="utf-8") + service.stderr_path.read_text(encoding="utf-8")
 
-    turned = [json.loads(line) for line in said.splitlines() if '"kill_switch"' in line]
-    assert [(line["level"], line["scope"], line["killed"]) for line in turned] == [
-        ("warning", "global", True),
-        ("warning", "global", False),
-    ]
+    turned = [json.loads(line) for line in said.splitlines() if '"kill_switch"' in line and '"global"' in line]
+    assert [(line["level"], line["killed"]) for line in turned] == [("warning", True), ("warning", False)]
     assert "registry_file_refused" in said

@@ -52,7 +52,7 @@ def test_an_agent_is_read(header: bytes | None, expected: Agent) -> None:
 def test_what_identifies_does_not_get_through(header: bytes, secret: str) -> None:
     """Names and versions may be the client's own text: addresses, phone numbers and mail addresses are left out."""
     found = AGENTS.parse(header)
-    kept = [value for software in found if software for value in software if value]
+    kept = [value for named in found if named for value in (named.name, named.version) if value]
     assert kept, "the rest of the header is still read"
     assert not any(secret in value for value in kept)
 
@@ -60,8 +60,8 @@ def test_what_identifies_does_not_get_through(header: bytes, secret: str) -> Non
 @given(head=st.sampled_from([b"", b"Chrome/", b"Mozilla/5.0 (Linux; Android "]), text=st.binary(max_size=700))
 def test_every_value_is_short_and_plain(head: bytes, text: bytes) -> None:
     """Whatever is sent, a value is printable ASCII of at most 64 characters without long numbers."""
-    for software in AGENTS.parse(head + text + b"bot/1.2 CFNetwork/1.2"):
-        for value in software or ():
+    for named in AGENTS.parse(head + text + b"bot/1.2 CFNetwork/1.2"):
+        for value in (named.name, named.version) if named else ():
             assert value is None or module._PLAIN.fullmatch(value)
             assert len(value or "") <= VALUE_CHARS_MAX
 

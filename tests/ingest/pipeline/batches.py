@@ -32,7 +32,7 @@ def body(*events: Any, **root: Any) -> bytes:
 
 
 def body_of(*events: str, root: str = "") -> bytes:
-    """Return a batch whose events, and whose further members of the root, are JSON already; events get what they need."""
+    """Return a batch whose events, and further members of the root, are JSON already; events get what they need."""
     needed = f'{{"event":"view","timestamp":"{TIME}"'
     whole = ",".join(f"{needed},{members}}}" if members else f"{needed}}}" for members in events)
     return f'{{"events":[{whole}]{"," + root if root else ""}}}'.encode()

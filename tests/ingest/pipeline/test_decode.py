@@ -69,8 +69,7 @@ def test_what_is_not_json_is_refused(text: bytes) -> None:
     "text",
     [
         *(b"[]", b"null", b"1", b'"events"', b"{}", b'[{"event":"a"}]'),
-        *(body() for _ in range(1)),
-        *(json.dumps({"events": value}).encode() for value in (None, {}, "a", 1, True)),
+        *(b'{"events":%b}' % value for value in (b"[]", b"null", b"{}", b'"a"', b"1", b"true")),
         *(
             b'{"x":"\\ud800"}',
             b'{"x":"\\ud800","events":[]}',

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -84,15 +85,20 @@ def test_a_digest_is_never_hashed_again(name: str, value: str, place: str) -> No
     assert found_at({name: value}, place) == {f"{kind}_sha256": DIGEST.lower()}
 
 
+UNUSABLE_EMAILS: list[Any] = ["", " \u00a0", EMPTY, 1.5, 17, {}, {"a": "b"}, [1, "a"]]
+UNUSABLE_PHONES: list[Any] = ["", "ext.", "①②", EMPTY, 1.5, {}, ["1", 2], []]
+ADDRESSES: list[Any] = [17, 1.5, ["203.0.113.9"], {"v4": "203.0.113.9"}, ""]
+
+
 @pytest.mark.parametrize(
     ("members", "note"),
     [
-        *(({"email": value}, "email_unusable") for value in ("", " \u00a0", EMPTY, 1.5, 17, {}, {"a": "b"}, [1, "a"])),
-        *(({"phone": value}, "phone_unusable") for value in ("", "ext.", "①②", EMPTY, 1.5, {}, ["1", 2], [])),
+        *(({"email": value}, "email_unusable") for value in UNUSABLE_EMAILS),
+        *(({"phone": value}, "phone_unusable") for value in UNUSABLE_PHONES),
         *(({name: "203.0.113.9"}, "address_removed") for name in ("ip", "client_ip", "X-Forwarded-For", "remoteAddr")),
         *(({name: IDFA}, "advertising_id_removed") for name in ("idfa", "IDFV", "gaid", "gps_adid", "advertising_id")),
         *(({name: "490154203237518"}, "hardware_id_removed") for name in ("imei", "MAC_address", "android_id", "udid")),
-        *(({"ip": value}, "address_removed") for value in (17, 1.5, ["203.0.113.9"], {"v4": "203.0.113.9"}, "")),
+        *(({"ip": value}, "address_removed") for value in ADDRESSES),
     ],
 )
 @pytest.mark.parametrize("place", PLACES)
@@ -214,15 +220,19 @@ def test_the_apps_own_ids_are_kept_whatever_they_hold(name: str, value: Any) -> 
     assert identified(event(**{name.upper(): "ann@example.com"})).event[name.upper()] == f"sha256:{ANN}"
 
 
-UNEXPECTED: list[tuple[str, Any]] = [
-    *(("platform", value) for value in (1, 1.5, True, [], {})),
-    *(("os_version", value) for value in (17, 17.1)),
-    *(
-        (name, value)
-        for name in ("install_id", "session_id", "user_id", "app_user_id")
-        for value in (1.5, True, [], {})
-    ),
-    *(("properties", value) for value in ("x", 1, [], True)),
+IDS = ("install_id", "session_id", "user_id", "app_user_id")
+
+
+def each_of(names: Sequence[str], values: list[Any]) -> list[tuple[str, Any]]:
+    """Return every name with every value."""
+    return [(name, value) for name in names for value in values]
+
+
+UNEXPECTED = [
+    *each_of(["platform"], [1, 1.5, True, [], {}]),
+    *each_of(["os_version"], [17, 17.1]),
+    *each_of(IDS, [1.5, True, [], {}]),
+    *each_of(["properties"], ["x", 1, [], True]),
 ]
 
 
@@ -245,13 +255,9 @@ def test_an_unexpected_type_is_noted_beside_anything(other: dict[str, Any]) -> N
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(
-            (name, value)
-            for name in ("install_id", "session_id", "user_id", "app_user_id")
-            for value in (17, 0, "x", None)
-        ),
-        *(("properties", value) for value in ({}, None)),
-        *(("platform", value) for value in ("ios", None, "")),
+        *each_of(IDS, [17, 0, "x", None]),
+        *each_of(["properties"], [{}, None]),
+        *each_of(["platform"], ["ios", None, ""]),
         ("something_else", [1, {}]),
     ],
 )

@@ -6,21 +6,30 @@ from ingest.outcome import Fault, RejectionCode
 from ingest.pipeline.validate import is_date_time, validate
 from tests.ingest.pipeline.batches import event
 
-FAULTS: list[tuple[Any, str, str | None]] = [
-    *((value, "NOT_AN_OBJECT", None) for value in (None, 1, 1.5, True, "event", [], [event()])),
+Faulty = tuple[Any, str, str | None]
+
+
+def faulty(name: str, code: str, values: list[Any]) -> list[Faulty]:
+    """Return events of which one member has each of the values, and how they are refused."""
+    return [(event(**{name: value}), code, name) for value in values]
+
+
+NO_OBJECTS: list[Any] = [None, 1, 1.5, True, "event", [], [event()]]
+FAULTS: list[Faulty] = [
+    *((value, "NOT_AN_OBJECT", None) for value in NO_OBJECTS),
     ({"timestamp": "2026-11-24T10:00:00Z"}, "MISSING_FIELD", "event"),
     ({}, "MISSING_FIELD", "event"),
     (event(event=None), "MISSING_FIELD", "event"),
-    *((event(event=value), "INVALID_TYPE", "event") for value in (1, 1.5, True, [], {}, ["view"])),
+    *faulty("event", "INVALID_TYPE", [1, 1.5, True, [], {}, ["view"]]),
     (event(event=""), "INVALID_VALUE", "event"),
     (event(event="x" * 201), "INVALID_VALUE", "event"),
     ({"event": "view"}, "MISSING_FIELD", "timestamp"),
     (event(timestamp=None), "MISSING_FIELD", "timestamp"),
-    *((event(timestamp=value), "INVALID_TYPE", "timestamp") for value in (1_764_000_000, 1.5, False, [], {})),
-    *((event(timestamp=value), "INVALID_TIMESTAMP", "timestamp") for value in ("", "now", "1764000000", "2026-11-24")),
-    *((event(app_id=value), "APP_MISMATCH", "app_id") for value in ("app_other", "", "APP_DEMO", "app_demo ", 17)),
-    *((event(app_id=value), "INVALID_TYPE", "app_id") for value in (1.5, True, [], {}, ["app_demo"])),
-    *((event(event_id=value), "INVALID_TYPE", "event_id") for value in (1.5, True, [], {})),
+    *faulty("timestamp", "INVALID_TYPE", [1_764_000_000, 1.5, False, [], {}]),
+    *faulty("timestamp", "INVALID_TIMESTAMP", ["", "now", "1764000000", "2026-11-24"]),
+    *faulty("app_id", "APP_MISMATCH", ["app_other", "", "APP_DEMO", "app_demo ", 17]),
+    *faulty("app_id", "INVALID_TYPE", [1.5, True, [], {}, ["app_demo"]]),
+    *faulty("event_id", "INVALID_TYPE", [1.5, True, [], {}]),
     (event(event_id="x" * 201), "INVALID_VALUE", "event_id"),
     (event(event_id=10**200), "INVALID_VALUE", "event_id"),
 ]
