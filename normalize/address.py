@@ -96,7 +96,7 @@ def _padded(digits: str, width: int) -> list[str]:
     return [digits.rjust(length, "0") for length in range(len(digits), width + 1)]
 
 
-_OCTETS = [_padded(str(octet), 3) for octet in range(256)]
+_OCTET_ENDS: Final = [[f".{spelling}." for spelling in _padded(str(octet), 3)] for octet in range(256)]
 
 
 def _needles(packed: bytes) -> list[str]:
@@ -132,9 +132,6 @@ def _v6_needles(groups: Groups) -> list[str]:
 
 
 _second = itemgetter(1)
-
-
-_OCTET_ENDS: Final = [[f".{spelling}." for spelling in _padded(str(octet), 3)] for octet in range(256)]
 
 
 def _v4_spans(text: str, own: list[Groups]) -> Iterator[tuple[int, int]]:

@@ -166,6 +166,8 @@ def _apply_marked(members: JsonObject, marked: list[tuple[str, str, Any]], notes
                 raise _NotSimpleError
             else:
                 if mark is _ADVERTISING:
+                    if _ZEROS in value:
+                        raise _NotSimpleError  # the walk tells an all-zero id from others
                     hunted.append(value)
                 notes.append(mark)
                 del members[name]
