@@ -178,7 +178,7 @@ class Settings:
     ] = 1_024
     in_flight_bytes_max: Annotated[
         int, Setting(size(KIB, 1_024 * GIB), "Bytes of bodies held at once in a worker; more get 503.")
-    ] = 64 * MIB
+    ] = 32 * MIB
     keep_alive_timeout_ms: Annotated[
         int, Setting(integer(1_000, 3_600_000, "ms"), "How long an idle connection is kept open.")
     ] = 75_000

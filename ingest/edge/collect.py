@@ -56,6 +56,7 @@ class Call:
     """What is known of one request while it is answered, and what its log line will say. Nothing a client wrote."""
 
     __slots__ = (
+        "accepted",
         "app",
         "begun",
         "code",
@@ -78,6 +79,7 @@ class Call:
         self.code: Code | None = None
         self.wire_bytes = 0
         self.received = 0
+        self.accepted = 0
         self.inflated_bytes = 0
         self.done: Processed | None = None
         self.stored: Stored | None = None
@@ -154,10 +156,9 @@ class Collect:
 
     async def _collect(self, scope: Scope, receive: Receive, headers: dict[bytes, bytes], call: Call) -> bytes:
         """Do the work and return the answer's body. Raises `Refusal` and `ClientGone`."""
-        figures, snapshot = self._figures, self._registry.current()
         named = headers.get(b"x-app-id")
         if named:
-            call.app = admit(snapshot, named.decode("latin-1"))
+            call.app = admit(self._registry.current(), named.decode("latin-1"))
         call.slot = slot = self._in_flight.enter()
         raw = await read_body(
             receive,
@@ -171,13 +172,24 @@ class Collect:
         body = self._inflate(headers.get(b"content-encoding"), raw, slot)
         call.inflated_bytes = len(body)
         inflated = perf_counter()
+        now_ms = self._clock.now_ms()
+        call.done = self._process(body, scope, headers, call, now_ms)
+        del raw, body  # what waits for the transport holds its records and nothing else
+        if not call.done.records:
+            raise Refusal(Code.ALL_EVENTS_REJECTED, details={"rejected": call.done.rejected})
+        processed = perf_counter()
+        call.accepted = len(call.done.records)
+        call.stored = await self._publish(call.done, now_ms)
+        self._figures.stages(read - call.begun, inflated - read, processed - inflated, perf_counter() - processed)
+        return _accepted(call)
+
+    def _process(self, body: bytes, scope: Scope, headers: dict[bytes, bytes], call: Call, now_ms: int) -> Processed:
+        """Decode the batch, admit and charge its sender, forget where it came from, and make its records."""
         batch = decode(body, events_max=self._limits.events_max)
-        del raw, body
         call.received = len(batch.events)
         if call.app is None:
-            call.app = admit(snapshot, batch.app_id)
+            call.app = admit(self._registry.current(), batch.app_id)
         self._rate.charge(call.app, call.received, self._clock.monotonic_ms())
-        now_ms = self._clock.now_ms()
         client = scope["client"]
         seen = see(client[0] if client else None, scope["headers"], self._trusted, self._regions)
         own = OwnAddresses(seen.own)
@@ -191,13 +203,7 @@ class Collect:
             environment=header_text(headers.get(b"x-environment"), own),
             sdk=header_text(headers.get(b"x-sdk-version"), own),
         )
-        call.done = process(batch, request, self._limits)
-        if not call.done.records:
-            raise Refusal(Code.ALL_EVENTS_REJECTED, details={"rejected": call.done.rejected})
-        processed = perf_counter()
-        call.stored = await self._publish(call.done, now_ms)
-        figures.stages(read - call.begun, inflated - read, processed - inflated, perf_counter() - processed)
-        return _accepted(call)
+        return process(batch, request, self._limits)
 
     def _inflate(self, encoding: bytes | None, raw: bytes, slot: Slot) -> bytes:
         if not encoding or encoding == b"identity":
@@ -207,9 +213,13 @@ class Collect:
         return body
 
     async def _publish(self, done: Processed, now_ms: int) -> Stored:
+        """Store the records of a batch, and let go of them: they are most of what a waiting request holds."""
         self._figures.publish_rounds += 1
+        records, done.records = done.records, []
+        storing = self._publisher.publish(Topic.EVENTS, records, now_ms)
+        del records
         try:
-            return await self._publisher.publish(Topic.EVENTS, done.records, now_ms)
+            return await storing
         except Unavailable:
             self._figures.publish_failed("unavailable")
             raise Refusal(Code.UNAVAILABLE) from None
@@ -230,9 +240,8 @@ class Collect:
         done, code, figures = call.done, call.code, self._figures
         figures.request(ROUTE, call.status, code.name if code else "none", seconds)
         figures.body(call.wire_bytes, call.inflated_bytes)
-        accepted = 0
-        if done is not None and (call.stored is not None or not done.records):
-            accepted = len(done.records)
+        accepted = call.accepted if call.stored is not None else 0
+        if done is not None and (call.stored is not None or code is Code.ALL_EVENTS_REJECTED):
             figures.batch(
                 call.received,
                 call.stored,
@@ -256,7 +265,7 @@ def _accepted(call: Call) -> bytes:
     return b'{"requestId":"%b","stored":"%b","accepted":%d,"duplicates":%d,"rejected":%b}' % (
         call.request_id.encode(),
         stored.encode(),
-        len(done.records),
+        call.accepted,
         done.duplicates,
         rejected,
     )

@@ -5,6 +5,7 @@ import io
 import json
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final, NamedTuple
 
 import brotli
@@ -42,21 +43,21 @@ class Attack(NamedTuple):
 
 def bomb(coding: str) -> bytes:
     """Return 256 MiB of spaces, compressed."""
-    zeros = b" " * 2**20
+    spaces = b" " * 2**20
     if coding == "gzip":
         made = io.BytesIO()
         with gzip.GzipFile(fileobj=made, mode="wb", compresslevel=1) as file:
-            for _ in range(BOMB_BYTES // len(zeros)):
-                file.write(zeros)
+            for _ in range(BOMB_BYTES // len(spaces)):
+                file.write(spaces)
         return made.getvalue()
     if coding == "deflate":
         stream = zlib.compressobj(1)
-        return b"".join(stream.compress(zeros) for _ in range(BOMB_BYTES // len(zeros))) + stream.flush()
+        return b"".join(stream.compress(spaces) for _ in range(BOMB_BYTES // len(spaces))) + stream.flush()
     if coding == "br":
         packer = brotli.Compressor(quality=1)
-        return b"".join(packer.process(zeros) for _ in range(BOMB_BYTES // len(zeros))) + packer.finish()
+        return bytes(b"".join(packer.process(spaces) for _ in range(BOMB_BYTES // len(spaces))) + packer.finish())
     frame = zstandard.ZstdCompressor(level=1).compressobj()
-    return b"".join(frame.compress(zeros) for _ in range(BOMB_BYTES // len(zeros))) + frame.flush()
+    return b"".join(frame.compress(spaces) for _ in range(BOMB_BYTES // len(spaces))) + frame.flush()
 
 
 def packed(coding: str, body: bytes) -> bytes:
@@ -80,17 +81,24 @@ def large(body: bytes) -> Attack:
     return Attack(packed("gzip", body), "gzip", 400, "ALL_EVENTS_REJECTED")
 
 
+def bombed(coding: str) -> Attack:
+    """Return a small body that inflates to 256 MiB."""
+    return Attack(bomb(coding), coding, 413, "PAYLOAD_TOO_LARGE")
+
+
+def cut(coding: str) -> Attack:
+    """Return a stream that ends too early."""
+    return Attack(packed(coding, batch(event("e")) * 50)[:-9], coding, 400, "INVALID_JSON")
+
+
 CODINGS: Final = ("gzip", "deflate", "br", "zstd")
 WINDOW_512_MIB: Final = bytes.fromhex("28b52ffd0098") + b"\x01\x00\x00"
-MANY: Final = INFLATED_BYTES // 3 - 20
+MANY: Final = INFLATED_BYTES // 3 - 60
 NAMES: Final = b",".join(b'"name %d":1' % number for number in range(100_000))
 
 ATTACKS: Final[dict[str, Callable[[], Attack]]] = {
-    **{f"bomb {each}": lambda each=each: Attack(bomb(each), each, 413, "PAYLOAD_TOO_LARGE") for each in CODINGS},
-    **{
-        f"cut {each}": lambda each=each: Attack(packed(each, batch(event("e")) * 50)[:-9], each, 400, "INVALID_JSON")
-        for each in CODINGS
-    },
+    **{f"bomb {coding}": partial(bombed, coding) for coding in CODINGS},
+    **{f"cut {coding}": partial(cut, coding) for coding in CODINGS},
     "declared window of 512 MiB": lambda: Attack(WINDOW_512_MIB, "zstd", 413, "PAYLOAD_TOO_LARGE"),
     "members of gzip": lambda: Attack(packed("gzip", b" ") * 20_000, "gzip", 400, "INVALID_JSON"),
     "members of gzip that add up": lambda: Attack(packed("gzip", b" " * 2**20) * 6, "gzip", 413, "PAYLOAD_TOO_LARGE"),

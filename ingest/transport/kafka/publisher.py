@@ -146,6 +146,7 @@ class KafkaPublisher:
                 # The first record of a batch finds room whatever its size.
                 batches[number].append(timestamp=timestamp_ms, key=key, value=value, headers=_HEADERS)
         waiters.append(self._wait(round_))
+        del records  # the batches hold them now; a second copy would last as long as the wait
         stored = True
         for waiter in waiters:
             stored &= await waiter
