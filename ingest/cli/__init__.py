@@ -37,13 +37,16 @@ def main() -> None:
     except click.exceptions.Abort:
         code = 1
     except click.ClickException as error:
-        click.echo(f"ingest: {error.format_message()}", err=True)
+        click.echo(f"ingest: {' '.join(error.format_message().split())}", err=True)
         code = 1
     except SettingsError as error:
         for line in error.lines:
             click.echo(f"ingest: {line}", err=True)
         code = 1
-    except (ConfigurationError, RegistryError, Unavailable, OSError) as error:
+    except RegistryError as error:
+        click.echo(f"ingest: the registry of apps cannot be used: {error}", err=True)
+        code = 1
+    except (ConfigurationError, Unavailable, OSError) as error:
         click.echo(f"ingest: {error}", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -18,6 +18,7 @@ def settings(*, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode([row._asdict() for row in rows]))
     else:
-        print_table(("name", "value", "default", "meaning"), [tuple(row) for row in rows])
+        columns = ("name", "value", "default", "unit", "meaning")
+        print_table(columns, [(row.name, row.value, row.default, row.unit, row.meaning) for row in rows])
     for warning in warnings(found):
         click.echo(f"warning: {warning}", err=True)

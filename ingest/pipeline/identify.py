@@ -237,28 +237,30 @@ def _holds_id(text: str, own: OwnAddresses, hunted: list[str]) -> bool:
 
 
 def _scrub_marked(event: JsonObject, own: OwnAddresses, hunted: list[str], notes: list[str]) -> bool:
-    """Apply the string rule, in place, to the texts with a mark of what it changes; False leaves the rest to the walk.
+    """Apply the string rule, in place, to the texts with a mark of what it changes; False leaves all to the walk.
 
-    Most such texts are URLs. Names of members with a mark, and advertising ids in a URL, concern the whole event.
+    Most such texts are URLs. Names of members with a mark, and advertising ids in a URL, concern the whole event: then
+    nothing may be changed here, or the walk would not find the id that it has to look for elsewhere.
     """
-    scrub = Scrubber(own, hunted)
     containers: list[Any] = [event]
-    simple = True
+    marked: list[tuple[Any, Any, str]] = []
     for container in containers:
         for key, value in container.items() if type(container) is dict else enumerate(container):
             kind = type(value)
             if kind is str:
                 if ("=" in value or "%" in value or "@" in value or "+" in value) and key not in normalize.EXEMPT:
-                    simple = simple and not advertising_values(value)
-                    container[key] = scrub(value)
+                    if advertising_values(value):
+                        return False
+                    marked.append((container, key, value))
             elif kind is dict or kind is list:
                 containers.append(value)
             if type(key) is str and ("=" in key or "%" in key or "@" in key or "+" in key):
-                simple = False
-        if not simple:
-            break
+                return False
+    scrub = Scrubber(own, hunted)
+    for container, key, value in marked:
+        container[key] = scrub(value)
     notes += scrub.notes
-    return simple
+    return True
 
 
 def _is_unexpected(name: str, value: Any) -> bool:

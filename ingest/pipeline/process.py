@@ -47,7 +47,8 @@ def process(batch: Decoded, request: Request, limits: Limits) -> Processed:
             rejected.append(_reject(index, identified, sent, own))
             continue
         if shared_notes or index in repaired:
-            identified.notes += (*shared_notes, SURROGATE_REPLACED) if index in repaired else shared_notes
+            more = (*shared_notes, SURROGATE_REPLACED) if index in repaired else shared_notes
+            identified.notes = tuple(dict.fromkeys((*identified.notes, *more)))
         event_id = known_id(identified, app_id)
         identity = event_id, event["timestamp"]
         if identity in seen:

@@ -60,6 +60,20 @@ values = st.recursive(
 )
 objects = st.dictionaries(names, values, max_size=6)
 
+# Few names and texts, so that those which act on each other meet.
+few_names = st.sampled_from(
+    ["a", "b", "idfa", "gaid", "email", "phone", "ip", "mail", "email_sha256", "user_id", "user.email", "x=1", V4, IDFA]
+)
+few_texts = st.sampled_from(
+    [IDFA, f"id {IDFA.lower()}", IDFA.replace("-", ""), f"?gaid={IDFA}", f"%3Fidfa%3D{IDFA}", f"?a=1&user[idfa]={IDFA}",
+     "ann@example.com", "Ann@example.com ", "?email=ann@example.com", f"?ip={V4}", f"by {V4}", "+14155550132",
+     DIGEST, "a"]
+)  # fmt: skip
+few_values = st.recursive(
+    few_texts, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(few_names, inner, max_size=3), max_leaves=4
+)
+crowded = st.dictionaries(few_names, few_values, min_size=1, max_size=5)
+
 
 def whole(text: str) -> str:
     """Return a text as JSON in UTF-8 can hold it."""
@@ -86,10 +100,11 @@ def ordered(value: Any) -> str:
 
 
 @settings(quick, max_examples=500)
+@example({"url": f"?gaid={IDFA}", "copy": IDFA})
 @example({"ip": f"?idfa={IDFA}", "copy": IDFA})
 @example({"properties": {"email": f"ann?gaid={IDFA.lower()}"}, "copy": IDFA})
 @example({"a": [{"phone": "1", "email": DIGEST}], "user.email": "ann"})
-@given(objects)
+@given(st.one_of(objects, crowded))
 def test_the_fast_way_is_the_rules(members: dict[str, Any]) -> None:
     """What `identify` stores is what the walk over every member gives, in values, order and notes."""
     sent = as_sent(members)

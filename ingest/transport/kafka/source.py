@@ -7,6 +7,7 @@ from aiokafka.errors import KafkaError
 
 from ingest.transport.contract import Delivered, Topic, Unavailable
 from ingest.transport.kafka.connection import Connection
+from ingest.transport.kafka.topics import topic_exists
 
 
 class KafkaSource:
@@ -15,6 +16,8 @@ class KafkaSource:
     def __init__(
         self, connection: Connection, name: str, topic: Topic, *, group: str | None, oldest: bool = True
     ) -> None:
+        self._connection = connection
+        self._name = name
         self._topic = topic
         self._group = group
         self._consumer = AIOKafkaConsumer(
@@ -26,12 +29,17 @@ class KafkaSource:
         )
 
     async def start(self) -> None:
-        """See `Source.start`."""
+        """See `Source.start`. Raises `Unavailable` where the brokers do not answer or do not have the topic."""
         try:
-            await self._consumer.start()
+            found = await topic_exists(self._connection, self._name)
+            if found:
+                await self._consumer.start()
         except (KafkaError, OSError) as error:
             await self._consumer.stop()
             raise Unavailable(f"Kafka does not answer: {type(error).__name__}") from error
+        if not found:
+            await self._consumer.stop()
+            raise Unavailable(f"there is no topic {self._name}")
 
     async def poll(self, records_max: int, wait_ms: int) -> Sequence[Delivered]:
         """See `Source.poll`."""

@@ -72,6 +72,19 @@ async def ensure_topics(connection: Connection, plan: TopicPlan, *, create: bool
         await admin.close()
 
 
+async def topic_exists(connection: Connection, name: str) -> bool:
+    """Tell whether the brokers have a topic: a client that subscribes to a missing one waits for it a long time.
+
+    Raises `OSError` or `KafkaError` where the brokers cannot be asked.
+    """
+    admin = AIOKafkaAdminClient(request_timeout_ms=10_000, **connection.arguments())
+    try:
+        await admin.start()
+        return name in await admin.list_topics()
+    finally:
+        await admin.close()
+
+
 def check(states: list[TopicState]) -> None:
     """Raise `ConfigurationError` with every fault of every topic, if there is one."""
     faults = [fault for state in states for fault in state.faults]

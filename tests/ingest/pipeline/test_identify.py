@@ -195,10 +195,16 @@ def test_odd_advertising_ids_are_taken_out_everywhere(value: str) -> None:
         {"email": f"x?gaid={IDFA}", "copy": IDFA},
         {"idfa": [IDFA], "copy": IDFA},
         {"idfa": {"value": IDFA}, "copy": IDFA},
+        {"url": f"https://example.com/?gaid={IDFA}", "copy": IDFA},
+        {"copy": IDFA, "url": f"https://example.com/?x=1&idfa={IDFA.lower()}"},
+        {"url": f"https://example.com/%3Fidfa%3D{IDFA}", "copy": IDFA},
+        {"properties": {"urls": [f"?gaid={IDFA}"]}, "copy": IDFA},
+        {"note": "to ann@example.com", "copy": IDFA, "deep": [[{"url": f"?gaid={IDFA}"}]]},
+        {f"?gaid={IDFA}": 1, "idfa": IDFA, "copy": IDFA},
     ],
 )
-def test_advertising_ids_inside_of_what_is_removed_are_found(members: dict[str, Any]) -> None:
-    """An id that goes with a member of another family does not stay elsewhere."""
+def test_advertising_ids_inside_of_other_members_are_found(members: dict[str, Any]) -> None:
+    """An id that goes with a member of another family, or out of a URL, does not stay elsewhere."""
     assert identified(event(**members)).event["copy"] == ""
 
 

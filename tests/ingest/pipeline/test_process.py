@@ -193,6 +193,11 @@ def test_members_of_the_root_are_identified() -> None:
         assert each.meta.notes == ("address_removed", "own_address_removed", "text_scrubbed")
 
 
+def test_a_note_is_told_once() -> None:
+    """Although it holds for the root and for the event."""
+    assert stored(body(event(ip="x"), ip="y")).meta.notes == ("address_removed",)
+
+
 @pytest.mark.parametrize("name", ["batch_id", "sent_at"])
 @pytest.mark.parametrize("value", [["x"], {"a": 1}, 1.5, True])
 def test_an_unexpected_type_at_the_root_is_kept_with_a_note(name: str, value: Any) -> None:
