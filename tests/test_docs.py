@@ -266,7 +266,7 @@ def test_the_reasons_of_readiness_stand_in_the_code() -> None:
 
 def test_the_first_curl_line_is_the_one_that_a_run_prints() -> None:
     """A newcomer can paste from the page what `make run` prints."""
-    printed = re.search(r"^ *curl (?:.*\\\n)*.*$", _announcement(Settings()), re.MULTILINE)
+    printed = re.search(r"^ *curl (?:.*\\\n)*.*$", _announcement(Settings(), 8080, 8081), re.MULTILINE)
     assert printed is not None
 
     assert [line.strip() for line in printed[0].splitlines()] == [

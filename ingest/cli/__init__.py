@@ -13,6 +13,7 @@ from ingest.cli.tail import tail
 from ingest.cli.topics import topics
 from ingest.registry.snapshot import RegistryError
 from ingest.settings import SettingsError
+from ingest.telemetry.sentry import SentryError
 from ingest.transport.contract import ConfigurationError, Unavailable
 
 
@@ -46,7 +47,7 @@ def main() -> None:
     except RegistryError as error:
         click.echo(f"ingest: the registry of apps cannot be used: {error}", err=True)
         code = 1
-    except (ConfigurationError, Unavailable, OSError) as error:
+    except (ConfigurationError, SentryError, Unavailable, OSError) as error:
         click.echo(f"ingest: {error}", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

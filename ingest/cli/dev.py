@@ -36,7 +36,7 @@ def dev(*, kafka: bool) -> None:
         settings = read_settings("dev", given)
         _generate_key(settings)
         with _told_to_other_commands(settings, given):
-            uvloop.run(serve_alone(settings, _announcement(settings)))
+            uvloop.run(serve_alone(settings, lambda *ports: click.echo(_announcement(settings, *ports), err=True)))
 
 
 def _defaults() -> dict[str, str]:
@@ -70,8 +70,13 @@ def _generate_key(settings: Settings) -> None:
     path = key_path(settings)
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if settings.spool_key is None and not path.exists():
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(SealKeys.generate())
+        _write_private(path, SealKeys.generate())
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that nobody but this user can read, at no moment."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 @contextlib.contextmanager
@@ -79,17 +84,17 @@ def _told_to_other_commands(settings: Settings, given: dict[str, str]) -> Iterat
     """Keep the settings where `ingest tail` and others look for them while this runs; secrets are not among them."""
     names = ("INGEST_APPS_FILE", "INGEST_KAFKA_BOOTSTRAP", "INGEST_KAFKA_ALLOW_SINGLE_COPY", "INGEST_TOPIC_PREFIX")
     path = settings.data_dir / DEV_FILE
-    path.write_text("".join(f"{name}={given[name]}\n" for name in names if name in given), encoding="utf-8")
+    _write_private(path, "".join(f"{name}={given[name]}\n" for name in names if name in given))
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
 
 
-def _announcement(settings: Settings) -> str:
-    url = f"http://{settings.host}:{settings.port}"
+def _announcement(settings: Settings, port: int, admin_port: int) -> str:
+    url = f"http://{settings.host}:{port}"
     return f"""
-The edge answers on {url}, for operators on http://{settings.admin_host}:{settings.admin_port}/metrics. Send it a batch:
+The edge answers on {url}, for operators on http://{settings.admin_host}:{admin_port}/metrics. Send it a batch:
 
   curl -i {url}/events -H 'X-App-Id: app_demo' -H 'X-Forwarded-For: 203.0.113.7' \\
     -H 'Content-Type: application/json' -d @examples/batch.json
@@ -99,5 +104,4 @@ and look at what was stored:
   .venv/bin/ingest tail events
 
 Ctrl-C stops everything.
-
 """

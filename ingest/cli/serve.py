@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 
 import click
 import uvloop
@@ -29,10 +30,13 @@ def serve() -> None:
         asyncio.run(_supervise(settings))
 
 
-async def serve_alone(settings: Settings, announce: str = "") -> None:
-    """Serve both surfaces in this process; print `announce` once requests are answered."""
-    listeners = listen(settings.host, settings.port), listen(settings.admin_host, settings.admin_port)
-    await run_alone(build_worker(settings), *listeners, lambda: click.echo(announce, nl=False, err=True))
+async def serve_alone(
+    settings: Settings, announce: Callable[[int, int], None] = lambda _port, _admin_port: None
+) -> None:
+    """Serve both surfaces in this process; `announce` hears their ports once requests are answered."""
+    public, operators = listen(settings.host, settings.port), listen(settings.admin_host, settings.admin_port)
+    ports = public.getsockname()[1], operators.getsockname()[1]
+    await run_alone(build_worker(settings), public, operators, lambda: announce(*ports))
 
 
 async def _supervise(settings: Settings) -> None:

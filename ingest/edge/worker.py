@@ -59,7 +59,7 @@ class Worker:
         figures.transport_ok = int(health.ok)
         figures.transport_pending_records = health.pending_records
         figures.transport_pending_age_seconds = health.pending_age_ms / 1000
-        figures.registry_apps = len(snapshot.apps)
+        figures.registry_apps = len(snapshot.admitted)
         figures.registry_loaded_timestamp_seconds = snapshot.loaded_at_ms / 1000
         figures.registry_problems = len(self.registry.problems())
         figures.geo_problems = len(self.regions.problems())

@@ -15,9 +15,9 @@ from ingest.pipeline.request import Request
 ROOT_BYTES_MAX: Final = 8192
 """Most bytes of the root's members besides `events`: every record of the batch carries them."""
 
-_SENDERS_MAX: Final = 1024
-_DEVICES_MAX: Final = 1024  # of one kind of sender
-_DEVICE_BYTES_MAX: Final = 256
+_SENDERS_MAX: Final = 32
+_DEVICES_MAX: Final = 512  # of one kind of sender: 16,384 in all, about 10 MB
+_MEMBER_CHARS_MAX: Final = 64
 
 # Platforms that are operating systems; the others run on one, which the user agent may tell.
 _OPERATING_SYSTEMS: Final = frozenset(("ios", "android", "macos", "windows", "linux", "tvos", "watchos", "visionos"))
@@ -99,7 +99,7 @@ class Frame:
         if known is not None:
             return known
         text = _encode_device(self._request, key)
-        if len(text) <= _DEVICE_BYTES_MAX:
+        if all(type(member) is str and len(member) <= _MEMBER_CHARS_MAX for member in key if member is not None):
             if len(self._devices) >= _DEVICES_MAX:
                 self._devices.clear()
             self._devices[key] = text

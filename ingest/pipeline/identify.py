@@ -207,7 +207,8 @@ def _mark(name: str) -> str | None:
         mark = _REMOVED.get(family) if simple else _WALK
         if mark is None:
             mark = _EMAIL if name == _EMAIL else _PHONE if name == _PHONE else _WALK
-    if len(name) <= _NAME_CHARS_MAX:
+    # Only what can be no more than a name is remembered: a key may hold somebody's address.
+    if normalize.is_plain(name) if mark is None else name.isidentifier() and len(name) <= _NAME_CHARS_MAX:
         if len(_plain) + len(_marks) >= _NAMES_MAX:
             _plain.clear()
             _marks.clear()
