@@ -1,11 +1,11 @@
-"""A transport whose end waits, within bounds, for a client that is still sending.
+"""A connection's way out: one send for an answer, and an end that waits for a client that is still sending.
 
 A socket that is closed while unread input arrives is reset, and a reset can take the answer away from a client that
 has not read it yet. So the write side is shut, and input is thrown away until the client has closed as well.
 """
 
 import asyncio
-from typing import Final
+from typing import Any, Final
 
 LINGER_BYTES_MAX: Final = 8 * 1024 * 1024
 """Input that is thrown away at most: more than any SDK sends at once, so that it can read why its batch was refused."""
@@ -14,17 +14,25 @@ LINGER_MS_MAX: Final = 2_000
 """The longest time from the end of the answer to the end of the connection."""
 
 
+_HEAD: Final = b"HTTP/1.1 "
+_INTERIM: Final = b"HTTP/1.1 1"
+
+
 class LingeringTransport(asyncio.Transport):
     """Stands in front of the connection's transport and decides how it is closed.
 
     While `unread` is True the client is expected to send more than will be read, and `close` lingers. From `ignore`
     on, `is_ignoring` tells the owner to hand its input to `discard`.
 
+    An answer's head waits for its body, which comes in the same turn of the loop: a send costs more than all other work
+    on a small request, and its reader wakes once.
+
     What only passes through is the connection's own method, because it is called for every request.
     """
 
     __slots__ = (
         "_discarded_bytes",
+        "_head",
         "_is_lingering",
         "_loop",
         "_timer",
@@ -35,7 +43,6 @@ class LingeringTransport(asyncio.Transport):
         "pause_reading",
         "resume_reading",
         "unread",
-        "write",
     )
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
@@ -44,14 +51,31 @@ class LingeringTransport(asyncio.Transport):
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
         self._discarded_bytes = 0
+        self._head = b""
         self._is_lingering = False
         self.is_ignoring = False
         self.unread = False
-        self.write = transport.write  # type: ignore[method-assign]
         self.is_closing = transport.is_closing  # type: ignore[method-assign]
         self.pause_reading = transport.pause_reading  # type: ignore[method-assign]
         self.resume_reading = transport.resume_reading  # type: ignore[method-assign]
         self.get_extra_info = transport.get_extra_info  # type: ignore[method-assign]
+
+    def write(self, data: Any) -> None:
+        """Send `data`, or keep it until the next write or the end of this turn where it is the head of an answer."""
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        elif data.startswith(_HEAD) and not data.startswith(_INTERIM):
+            self._head = data
+            self._loop.call_soon(self.flush)
+            return
+        self._transport.write(data)
+
+    def flush(self) -> None:
+        """Send a head that has waited for nothing."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
 
     def is_lingering(self) -> bool:
         """Tell whether all is written and only the client's end is awaited."""
@@ -59,6 +83,7 @@ class LingeringTransport(asyncio.Transport):
 
     def close(self) -> None:
         """End the connection: at once where the client has sent all, else after lingering."""
+        self.flush()
         if self.unread:
             self.linger()
         elif not self._is_lingering:
@@ -75,6 +100,7 @@ class LingeringTransport(asyncio.Transport):
 
     def linger(self) -> None:
         """Shut the write side behind what was written, then wait for the client within both bounds."""
+        self.flush()
         if self.is_closing():
             return
         self._is_lingering = True
