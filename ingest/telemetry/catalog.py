@@ -137,7 +137,7 @@ METRICS: Final = (
         _COUNTER,
         "notes",
         "What was removed from events or changed in them.",
-        (_label("note", (*Note, "unexpected_type", "surrogate_replaced")),),
+        (_label("note", (*Note, "unexpected_type", "surrogate_replaced", "member_lost")),),
     ),
     Metric("ingest_in_flight_requests", _GAUGE, "requests", "Requests being answered."),
     Metric("ingest_in_flight_bytes", _GAUGE, "bytes", "Bodies held by requests being answered."),
