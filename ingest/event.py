@@ -39,7 +39,7 @@ class Decoded(msgspec.Struct):
 class Identified(msgspec.Struct):
     """An event in which identifiers are digests or gone. `json` is what the record carries; `event` the same, decoded.
 
-    `notes` are the codes of what was removed or changed, in the order in which it was found.
+    `notes` are the codes of what was removed or changed.
     """
 
     event: JsonObject

@@ -15,6 +15,7 @@ class Note(enum.StrEnum):
     ZERO_ID_REMOVED = "zero_id_removed"  # the all-zero advertising id was dropped
     HARDWARE_ID_REMOVED = "hardware_id_removed"  # a member named for a hardware id is gone
     TEXT_SCRUBBED = "text_scrubbed"  # an e-mail address or a phone number inside a text became a digest
+    TEXT_TOO_DENSE = "text_too_dense"  # a text held too many places to change and was cut out whole
     MEMBER_COLLISION = "member_collision"  # two members got the same name; the later one was kept
 
 

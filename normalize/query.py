@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from itertools import islice
+from typing import Final, NamedTuple
 from urllib.parse import quote
 
 from normalize.canonical import digests_of
@@ -10,6 +11,9 @@ from normalize.free_text import phone_end
 from normalize.members import Canonical, Family, Member, match
 from normalize.notes import Note, Notes
 from normalize.percent import Edit, View, unquoted, views
+
+PARAMETERS_MAX: Final = 256
+"""Parameters of a family that are looked at in one text; one with more is cut out whole."""
 
 _words = re.compile(r"[^?&#;\s\"<>]++").finditer
 _stop = re.compile(r"[?&#;\s\"<>]").search
@@ -65,20 +69,25 @@ def parameters(text: str) -> Iterator[Parameter]:
 
 
 def advertising_values(text: str) -> list[str]:
-    """Return the values of advertising id parameters at every level of encoding."""
+    """Return the values of advertising id parameters at every level of encoding, among the first `PARAMETERS_MAX`."""
     return [
         unquoted(view.text[found.value : found.end])
         for view in views(text)
-        for found in parameters(view.text)
+        for found in islice(parameters(view.text), PARAMETERS_MAX)
         if found.member.family is Family.ADVERTISING
     ]
 
 
-def query_edits(view: View, notes: Notes) -> list[Edit]:
-    """Hash e-mail and phone parameters in place, and cut the others that belong to a family with their separator."""
+def query_edits(view: View, notes: Notes, edits_max: int) -> list[Edit]:
+    """Hash e-mail and phone parameters in place, and cut the others that belong to a family with their separator.
+
+    More than `edits_max` edits tell that there are too many, or too many parameters; what they are does not count then.
+    """
     edits: list[Edit] = []
     done = 0
-    for found in parameters(view.text):
+    for number, found in enumerate(parameters(view.text)):
+        if number >= PARAMETERS_MAX or len(edits) > edits_max:
+            return [Edit(0, len(view.text), "")] * (edits_max + 1)
         if min(found.start, found.part[0]) < done:
             continue  # swallowed by a phone number before it; a further round looks again
         done = found.end

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Final
 
 from normalize.address import OwnAddresses
@@ -21,6 +22,10 @@ It says nothing of own addresses (see `OwnAddresses.needles`), of advertising id
 
 ROUNDS_MAX: Final = 4
 """How often a text is looked at again because a cut may have joined what stood around it."""
+
+EDITS_MAX: Final = 256
+"""Places that are changed in the texts of one event at most. A text with more of them is cut out whole, so that what a
+text costs is bounded by its length and this number, and not by what somebody made of it."""
 
 _is_suspect = re.compile("|".join(re.escape(mark.decode()) for mark in SUSPECT)).search
 
@@ -44,6 +49,7 @@ class Scrubber:
         self._parts = tuple([form for form in forms if len(form) >= PART_CHARS_MIN])
         self._shortest = len(forms[0]) if forms else 0
         self._cut = False
+        self.edits_left = EDITS_MAX
         self.searches_names = any(not is_hex_run(form) for form in forms)
         self._finders: tuple[_Finder, ...] = (
             self._emails, self._own_addresses, self._zero_ids, self._hunted, self._phones
@@ -59,6 +65,9 @@ class Scrubber:
                 return ""
             self._cut = False
             text = self._round(text)
+            if self.edits_left < 0:
+                self.notes[Note.TEXT_TOO_DENSE] = None
+                return ""
             if not self._cut:
                 return text
         self.notes[Note.TEXT_SCRUBBED] = None
@@ -94,19 +103,22 @@ class Scrubber:
         return text
 
     def _replaced(self, text: str, levels: list[View], level: int, finder: _Finder) -> tuple[str, list[View]]:
-        edits = finder(levels[level])
+        edits = finder(levels[level]) if self.edits_left >= 0 else []
         if not edits:
             return text, levels
+        self.edits_left -= len(edits)
+        if self.edits_left < 0:
+            return "", views("")
         self._cut = self._cut or any(not edit.text for edit in edits)
         text = replaced(text, levels[level], edits)
         return text, views(text)
 
     def _parameters(self, view: View) -> list[Edit]:
-        return query_edits(view, self.notes)
+        return query_edits(view, self.notes, self.edits_left)
 
     def _emails(self, view: View) -> list[Edit]:
         edits = []
-        for start, end in email_spans(view.text):
+        for start, end in islice(email_spans(view.text), self.edits_left + 1):
             digest = email_digest(unquoted(view.text[start:end]))
             if digest is not None:
                 edits.append(Edit(start, end, f"sha256:{digest}"))
@@ -114,7 +126,7 @@ class Scrubber:
 
     def _phones(self, view: View) -> list[Edit]:
         edits = []
-        for start, end in phone_spans(view.text):
+        for start, end in islice(phone_spans(view.text), self.edits_left + 1):
             digests = phone_digests(view.text[start:end])
             if digests is not None:
                 edits.append(Edit(start, end, f"sha256:{digests.digits}"))

@@ -21,6 +21,9 @@ from normalize import Family, Note, OwnAddresses
 from normalize.query import advertising_values
 from normalize.scrub import Scrubber
 
+MARKS_MAX: Final = 30_000
+"""Places to look at in the texts of one batch: 30 for each of 1000 events, and less than a second of work."""
+
 UNEXPECTED_TYPE: Final = "unexpected_type"
 _NAMES_MAX: Final = 4096  # learned names; bounded, because clients make them up
 _NAME_CHARS_MAX: Final = 64
@@ -36,6 +39,7 @@ _NO_MEMBERS: Final[JsonObject] = {}
 
 _NONE: Final[frozenset[str]] = frozenset()
 _DIGEST_CHARS: Final = 64
+_MARKS: Final = ("=", "@", "+", "%3d", "%40", "%2b", "%25")
 _ID_START_CHARS: Final = 8
 _ZEROS: Final = "000000000000"  # the end of an all-zero id, with dashes or without
 _WIDE_PLUS: Final = "\uff0b"
@@ -57,6 +61,15 @@ _encode_into = _encoder.encode_into
 _scratch = bytearray(4096)  # one buffer for all events: growing a new one costs as much as the encoding
 
 
+class Budget:
+    """How many places may still be looked at in the texts of a batch; each costs some microseconds."""
+
+    __slots__ = ("marks_left",)
+
+    def __init__(self) -> None:
+        self.marks_left = MARKS_MAX
+
+
 class _NotSimpleError(Exception):
     """The object holds what only the full walk decides."""
 
@@ -65,9 +78,12 @@ class _TooDeepError(Exception):
     """The event is nested beyond the bound."""
 
 
-def identify(event: ValidEvent, own: OwnAddresses, *, bytes_max: int, nesting_max: int) -> Identified | Fault:
-    """Return `event` under the identity rules, or its fault: too large as JSON in bytes, or nested too deeply.
+def identify(
+    event: ValidEvent, own: OwnAddresses, *, bytes_max: int, nesting_max: int, budget: Budget | None = None
+) -> Identified | Fault:
+    """Return `event` under the identity rules, or its fault: too large as JSON in bytes, nested too deeply, too dense.
 
+    `budget` is shared by the events of a batch; without one the event has a whole one to itself.
     The members of `event` may be changed in place.
     """
     notes: list[str] = []
@@ -87,24 +103,24 @@ def identify(event: ValidEvent, own: OwnAddresses, *, bytes_max: int, nesting_ma
         return _refused(_TOO_LARGE, event, own, hunted)
     if type(event.get("properties", _NO_MEMBERS)) is not dict and event["properties"] is not None:
         notes.append(UNEXPECTED_TYPE)
-    if simple:
-        text = _scratch.lower().decode()
-        if _holds_id(text, own, hunted):
-            simple = False
-        elif "@" in text or "%" in text or "+" in text or "=" in text:
-            simple = _scrub_marked(event, own, hunted, notes)
-        else:
-            return Identified(event, bytes(_scratch), tuple(notes) if len(notes) < 2 else _ordered(notes))
-    if simple:
-        return _within(bytes_max, Identified(event, _encoder.encode(event), _ordered(notes)), own, hunted)
-    walked = normalize.identify(event, own, hunted=tuple(hunted))
-    found = Identified(walked.value, _encoder.encode(walked.value), _ordered([*notes, *walked.notes]))
-    return _within(bytes_max, found, own, hunted)
-
-
-def _within(bytes_max: int, found: Identified, own: OwnAddresses, hunted: list[str]) -> Identified | Fault:
-    """Judge the size again: a digest may be longer than what it stands for."""
-    return found if len(found.json) <= bytes_max else _refused(_TOO_LARGE, found.event, own, hunted)
+    text = _scratch.lower().decode()
+    walk = not simple or _holds_id(text, own, hunted)
+    if not walk and not ("@" in text or "%" in text or "+" in text or "=" in text):
+        return Identified(event, bytes(_scratch), tuple(notes) if len(notes) < 2 else _ordered(notes))
+    budget = budget or Budget()
+    budget.marks_left -= sum(map(text.count, _MARKS))
+    if budget.marks_left < 0:
+        return _refused(_TOO_DENSE, event, own, hunted)
+    clean: JsonObject = event
+    if walk or not _scrub_marked(event, own, hunted, notes):
+        clean, found = normalize.identify(event, own, hunted=tuple(hunted))
+        notes += found
+    if Note.TEXT_TOO_DENSE in notes:
+        return _refused(_TOO_DENSE, clean, own, hunted)
+    json = _encoder.encode(clean)
+    if len(json) > bytes_max:  # a digest may be longer than what it stands for
+        return _refused(_TOO_LARGE, clean, own, hunted)
+    return Identified(clean, json, _ordered(notes))
 
 
 def _refused(fault: Fault, event: JsonObject, own: OwnAddresses, hunted: list[str]) -> Fault:
@@ -291,4 +307,7 @@ def _deeper_than(nesting_max: int, value: Any) -> bool:
 
 
 _TOO_DEEP: Final = Fault(RejectionCode.INVALID_VALUE, "The event is nested too deeply.")
+_TOO_DENSE: Final = Fault(
+    RejectionCode.INVALID_VALUE, "The texts hold more addresses and parameters than are looked through."
+)
 _TOO_LARGE: Final = Fault(RejectionCode.TOO_LARGE, "The event is larger than an event may be.")

@@ -11,7 +11,7 @@ from ingest.errors import Code, Refusal
 from ingest.event import Decoded, Processed, Record, ValidEvent
 from ingest.outcome import Fault, Rejection
 from ingest.pipeline.encode import ROOT_BYTES_MAX, Frame
-from ingest.pipeline.identify import UNEXPECTED_TYPE, identify
+from ingest.pipeline.identify import UNEXPECTED_TYPE, Budget, identify
 from ingest.pipeline.request import Limits, Request
 from ingest.pipeline.route import known_id, record_key
 from ingest.pipeline.validate import EVENT_ID_CHARS_MAX, is_date_time, validate
@@ -37,12 +37,13 @@ def process(batch: Decoded, request: Request, limits: Limits) -> Processed:
     rejected: list[Rejection] = []
     notes: list[str] = []
     seen: set[tuple[str, str]] = set()
+    budget = Budget()
     for index, sent in enumerate(batch.events):
         event = validate(sent, app_id)
         if isinstance(event, Fault):
             rejected.append(_reject(index, event, sent, own))
             continue
-        identified = identify(event, own, bytes_max=event_bytes_max, nesting_max=nesting_max)
+        identified = identify(event, own, bytes_max=event_bytes_max, nesting_max=nesting_max, budget=budget)
         if isinstance(identified, Fault):
             rejected.append(_reject(index, identified, sent, own))
             continue

@@ -293,3 +293,22 @@ def test_the_figures_add_up() -> None:
     assert (len(done.records), done.duplicates, len(done.rejected)) == (2, 1, 2)
     assert done.notes == ["address_removed", "hardware_id_removed"]
     assert LIMITS.events_max > 5
+
+
+def test_texts_made_to_be_costly_are_refused_and_their_neighbours_are_not() -> None:
+    """Thousands of addresses in the texts of a batch are not looked through; what can be told cheaply is taken."""
+    dense = [event(event_id=f"dense-{number}", text="phone=+1&" * 3000) for number in range(40)]
+    done = through(body(*dense, event(event_id="plain")))
+
+    assert [each.code for each in done.rejected] == ["INVALID_VALUE"] * 40
+    assert [each.index for each in done.rejected] == list(range(40))
+    assert len(done.records) == 1
+
+
+def test_parameters_behind_many_others_are_not_overlooked() -> None:
+    """A secret cannot hide behind a crowd of digests that need no change."""
+    crowd = "&".join([f"email_sha256={'ab' * 32}"] * 300)
+    done = through(body(event(text=f"https://example.com/?{crowd}&email=ann@example.com"), event(event_id="plain")))
+
+    assert [each.code for each in done.rejected] == ["INVALID_VALUE"]
+    assert not any(b"ann@" in record.value for record in done.records)
