@@ -110,13 +110,13 @@ def identify(
     budget = budget or Budget()
     budget.marks_left -= sum(map(text.count, _MARKS))
     if budget.marks_left < 0:
-        return _refused(_TOO_DENSE, event, own, hunted)
+        return _refused(TOO_DENSE, event, own, hunted)
     clean: JsonObject = event
     if walk or not _scrub_marked(event, own, hunted, notes):
         clean, found = normalize.identify(event, own, hunted=tuple(hunted))
         notes += found
     if Note.TEXT_TOO_DENSE in notes:
-        return _refused(_TOO_DENSE, clean, own, hunted)
+        return _refused(TOO_DENSE, clean, own, hunted)
     json = _encoder.encode(clean)
     if len(json) > bytes_max:  # a digest may be longer than what it stands for
         return _refused(_TOO_LARGE, clean, own, hunted)
@@ -307,7 +307,7 @@ def _deeper_than(nesting_max: int, value: Any) -> bool:
 
 
 _TOO_DEEP: Final = Fault(RejectionCode.INVALID_VALUE, "The event is nested too deeply.")
-_TOO_DENSE: Final = Fault(
+TOO_DENSE: Final = Fault(
     RejectionCode.INVALID_VALUE, "The texts hold more addresses and parameters than are looked through."
 )
 _TOO_LARGE: Final = Fault(RejectionCode.TOO_LARGE, "The event is larger than an event may be.")

@@ -11,7 +11,7 @@ from ingest.errors import Code, Refusal
 from ingest.event import Decoded, Processed, Record, ValidEvent
 from ingest.outcome import Fault, Rejection
 from ingest.pipeline.encode import ROOT_BYTES_MAX, Frame
-from ingest.pipeline.identify import UNEXPECTED_TYPE, Budget, identify
+from ingest.pipeline.identify import TOO_DENSE, UNEXPECTED_TYPE, Budget, identify
 from ingest.pipeline.request import Limits, Request
 from ingest.pipeline.route import known_id, record_key
 from ingest.pipeline.validate import EVENT_ID_CHARS_MAX, is_date_time, validate
@@ -45,7 +45,8 @@ def process(batch: Decoded, request: Request, limits: Limits) -> Processed:
             continue
         identified = identify(event, own, bytes_max=event_bytes_max, nesting_max=nesting_max, budget=budget)
         if isinstance(identified, Fault):
-            rejected.append(_reject(index, identified, sent, own))
+            judged = sent if identified is not TOO_DENSE else None  # whose texts are looked through no further
+            rejected.append(_reject(index, identified, judged, own))
             continue
         if shared_notes or index in repaired:
             more = (*shared_notes, SURROGATE_REPLACED) if index in repaired else shared_notes
