@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
 
 from ingest.transport.contract import ConfigurationError, Topic, Unavailable
 from ingest.transport.kafka.connection import Connection
@@ -132,33 +132,44 @@ def _lifetime(topic: Topic) -> dict[str, str]:
 async def _describe_known(admin: Any, plan: TopicPlan, created: set[Topic]) -> list[TopicState]:
     """Describe the topics once the brokers know all of them: a new one is known to its controller first."""
     deadline = time.monotonic() + KNOWN_S
-    states = await _describe(admin, plan, created)
-    while not all(state.partitions for state in states):
+    while (states := await _describe(admin, plan, created)) is None:
         if time.monotonic() > deadline:
             raise Unavailable("the brokers do not know all topics yet")
         await asyncio.sleep(_KNOWN_TICK_S)
-        states = await _describe(admin, plan, created)
     return states
 
 
-async def _describe(admin: Any, plan: TopicPlan, created: set[Topic]) -> list[TopicState]:
+async def _describe(admin: Any, plan: TopicPlan, created: set[Topic]) -> list[TopicState] | None:
+    """Return the state of every topic, None while a broker that was asked does not know one of them.
+
+    Layout and configuration may come from different brokers, so that knowing the one does not promise the other.
+    """
     names = [plan.name(topic) for topic in Topic]
     layout = {each["topic"]: each["partitions"] for each in await admin.describe_topics(names)}
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-    configs: dict[str, dict[str, str]] = {}
-    for response in await admin.describe_configs(resources):
-        for _, _, _, name, entries in response.resources:
-            configs[name] = {entry[0]: entry[1] for entry in entries}
+    configs = await _configs(admin, names)
+    if any(not layout.get(name) or name not in configs for name in names):
+        return None
     states = []
-    for topic in Topic:
-        name = plan.name(topic)
-        partitions, config = layout.get(name, []), configs.get(name, {})
-        replication = min((len(each["replicas"]) for each in partitions), default=0)
-        in_sync_min = int(config.get("min.insync.replicas", "0"))
-        unclean = config.get("unclean.leader.election.enable", "true") == "true"
+    for topic, name in zip(Topic, names, strict=True):
+        partitions, config = layout[name], configs[name]
+        replication = min(len(each["replicas"]) for each in partitions)
+        in_sync_min = int(config["min.insync.replicas"])
+        unclean = config["unclean.leader.election.enable"] == "true"
         faults = _faults(name, replication, in_sync_min, unclean=unclean) if not plan.single_copy else ()
         states.append(TopicState(topic, name, len(partitions), replication, in_sync_min, faults, topic in created))
     return states
+
+
+async def _configs(admin: Any, names: list[str]) -> dict[str, dict[str, str]]:
+    """Return the configuration of each topic that the asked broker knows. Raises `KafkaError` if it may not be read."""
+    configs: dict[str, dict[str, str]] = {}
+    for response in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names]):
+        for code, _, _, name, entries in response.resources:
+            if code == 0:
+                configs[name] = {entry[0]: entry[1] for entry in entries}
+            elif (error := for_code(code)) is not UnknownTopicOrPartitionError:
+                raise error(name)
+    return configs
 
 
 def _faults(name: str, replication: int, in_sync_min: int, *, unclean: bool) -> tuple[str, ...]:

@@ -1,0 +1,62 @@
+import asyncio
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
+
+from ingest.transport.contract import Topic, Unavailable
+from ingest.transport.kafka import topics
+from ingest.transport.kafka.connection import Connection
+from ingest.transport.kafka.topics import TopicPlan, ensure_topics
+
+PLAN = TopicPlan("sdk.", 2, single_copy=False)
+SOUND = [("min.insync.replicas", "2"), ("unclean.leader.election.enable", "false")]
+
+
+class Admin:
+    """A cluster of three brokers that has all topics; `codes` are the error codes of its answers about configs."""
+
+    def __init__(self, *codes: int) -> None:
+        self.codes = list(codes)
+
+    def __call__(self, **_: Any) -> "Admin":
+        """Stand in for the class itself."""
+        return self
+
+    async def start(self) -> None:
+        """Nothing to do."""
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+    async def list_topics(self) -> list[str]:
+        """All of them are there."""
+        return [PLAN.name(topic) for topic in Topic]
+
+    async def describe_topics(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Each has three copies."""
+        return [{"topic": name, "partitions": [{"replicas": [1, 2, 3]}] * 2} for name in names]
+
+    async def describe_configs(self, resources: Sequence[Any]) -> list[Any]:
+        """Answer with the next code, without entries unless it is 0."""
+        code = self.codes.pop(0) if self.codes else 0
+        entries = [] if code else SOUND
+        return [SimpleNamespace(resources=[(code, "", 2, each.name, entries) for each in resources])]
+
+
+def test_a_broker_that_has_not_heard_of_a_new_topic_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer without a configuration is no promise of too few copies: a new topic spreads from its controller."""
+    monkeypatch.setattr(topics, "AIOKafkaAdminClient", Admin(UnknownTopicOrPartitionError.errno))
+    states = asyncio.run(ensure_topics(Connection("-"), PLAN))
+
+    assert {(state.replication, state.in_sync_min, state.faults) for state in states} == {(3, 2, ())}
+
+
+def test_a_configuration_that_may_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be checked is not taken for sound: the reason is told."""
+    monkeypatch.setattr(topics, "AIOKafkaAdminClient", Admin(TopicAuthorizationFailedError.errno))
+
+    with pytest.raises(Unavailable, match="TopicAuthorizationFailedError"):
+        asyncio.run(ensure_topics(Connection("-"), PLAN))
