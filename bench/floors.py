@@ -98,8 +98,10 @@ def append_and_build(rounds: Sequence[list[Record]]) -> None:
     """Append the records of several requests to a Kafka batch a partition, and build these for the wire."""
     batches = [BatchBuilder(_BATCH_BYTES_MAX, 0) for _ in range(PARTITIONS)]
     for records in rounds:
-        for key, value in records:
-            batches[crc32(key) % PARTITIONS].append(timestamp=_RECEIVED_MS, key=key, value=value, headers=_HEADERS)
+        for record in records:
+            batches[crc32(record.key) % PARTITIONS].append(
+                timestamp=_RECEIVED_MS, key=record.key, value=record.value, headers=_HEADERS
+            )
     for batch in batches:
         batch._build()  # noqa: SLF001 - what the producer calls before it sends
 

@@ -7,7 +7,7 @@ The stages are types of their own, so that skipping one does not type-check:
 From `Identified` on nothing holds a raw e-mail, phone number, address or advertising id.
 """
 
-from typing import Any, NamedTuple, NewType
+from typing import Any, NewType
 
 import msgspec
 
@@ -47,7 +47,7 @@ class Identified(msgspec.Struct):
     notes: tuple[str, ...]
 
 
-class Record(NamedTuple):
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One record as it goes to the wire: the partition is chosen by the key, the value is UTF-8 JSON."""
 
     key: bytes
@@ -97,6 +97,25 @@ class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
     client: Named | None = None
     sdk: str | None = None
     notes: tuple[str, ...] = ()
+    batch: JsonObject | None = None
+
+
+class BatchMeta(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The members of `Meta` that all events of a batch share, in the order in which a record has them."""
+
+    v: int
+    app_id: str
+    project_id: str
+    organization_id: str
+    received_at: str
+    request_id: str
+    source: str
+    scheme: dict[str, str]
+    sent_at: str | None = None
+    batch_id: str | None = None
+    country_code: str | None = None
+    subdivision1_code: str | None = None
+    sdk: str | None = None
     batch: JsonObject | None = None
 
 

@@ -38,27 +38,25 @@ class OwnAddresses:
     a dotted tail, a zone or brackets, each also as the IPv4-mapped form of the other. Cheap to build, since one is
     built for every request.
 
-    `needles` are lower-case byte strings for a quick test: JSON in UTF-8 whose lower case holds none of them, and which
-    has no `%`, holds no spelling of an own address.
+    `needles` are for a quick test: a text whose lower case holds none of them, and which has no `%`, holds no spelling
+    of an own address.
 
     >>> own = OwnAddresses([IPv4Address("203.0.113.7")])
     >>> own.cut("from 203.000.113.007, ::ffff:cb00:7107 and 203%2E0.113.7")
     'from ,  and '
     >>> own.needles
-    (b'0.113.', b'ffff:cb00')
+    ('203.0', 'ffff:cb00')
     """
 
-    __slots__ = ("_packed", "needles", "texts")
+    __slots__ = ("_packed", "needles")
 
-    needles: tuple[bytes, ...]
-    texts: tuple[str, ...]
+    needles: tuple[str, ...]
 
     def __init__(self, addresses: Iterable[IPv4Address | IPv6Address] = ()) -> None:
         packed = [address.packed for address in addresses]
         # An IPv4-mapped address is the IPv4 address; the mapped form is looked for anyway.
         self._packed = [each[12:] if each.startswith(_MAPPED) else each for each in packed]
-        self.texts = tuple([text for each in self._packed for text in _needles(each)])
-        self.needles = tuple([text.encode() for text in self.texts])
+        self.needles = tuple([needle for each in self._packed for needle in _needles(each)])
 
     def __bool__(self) -> bool:
         return bool(self._packed)
@@ -69,7 +67,7 @@ class OwnAddresses:
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Find every spelling in `text`, which is not percent-encoded: spans in order, without overlap."""
         lower = text.lower()
-        if not any(needle in lower for needle in self.texts):
+        if not any(needle in lower for needle in self.needles):
             return []
         v4 = [tuple(each) for each in self._packed if len(each) == 4]
         v6 = [unpack(">8H", each if len(each) == 16 else _MAPPED + each) for each in self._packed]
@@ -96,7 +94,16 @@ def _padded(digits: str, width: int) -> list[str]:
     return [digits.rjust(length, "0") for length in range(len(digits), width + 1)]
 
 
-_OCTET_ENDS: Final = [[f".{spelling}." for spelling in _padded(str(octet), 3)] for octet in range(256)]
+def _octet_ends(octet: int) -> list[str]:
+    """Return what an octet begins with behind a dot, whatever zeros pad it: the fewer to look for, the better."""
+    if octet == 0:
+        return [".0"]
+    if octet < 10:
+        return [f".{octet}.", ".0"]
+    return [f".{spelling}." for spelling in _padded(str(octet), 3)]
+
+
+_OCTET_ENDS: Final = [_octet_ends(octet) for octet in range(256)]
 
 
 def _needles(packed: bytes) -> list[str]:
@@ -104,7 +111,7 @@ def _needles(packed: bytes) -> list[str]:
 
 
 def _v4_needles(first: int, second: int, third: int) -> list[str]:
-    """Two octets and their dots, of the pair with the fewer spellings; and the mapped form's first half in hex."""
+    """Two octets, of the pair with the fewer spellings; and the mapped form's first half in hex."""
     ends, other_ends = _OCTET_ENDS[second], _OCTET_ENDS[third]
     if len(ends) <= len(other_ends):
         needles = [f"{first}{end}" for end in ends]

@@ -1,16 +1,16 @@
 """Phone numbers: schemes `phone/1`, `phone_e164/1` and `phone_national/1`."""
 
+from hashlib import sha256
 from typing import Final, NamedTuple
 from unicodedata import decimal
-
-from normalize.digest import hex_digest
 
 DIRECTION_MARKS: Final = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Invisible characters that address books put around a number to keep it left to right."""
 
-_NOT_DIGITS = bytes(set(range(256)) - set(b"0123456789"))
+_NOT_DIGITS: Final = bytes(set(range(256)) - set(b"0123456789"))
 _ASCII_FORMS = {"\uff0b": "+", "\uff08": "(", "\uff09": ")"} | dict.fromkeys(DIRECTION_MARKS, " ")
-_CHINA = b"86"
+_CHINA: Final = b"86"
+_PLUS: Final = ord("+")
 
 
 class PhoneDigests(NamedTuple):
@@ -49,19 +49,21 @@ def phone_digests(value: str | int) -> PhoneDigests | None:
     digits = ascii_text.translate(None, _NOT_DIGITS)
     if not digits:
         return None
-    plain = hex_digest(digits)
-    if not ascii_text.lstrip(_WHITE_SPACE).startswith(b"+"):
+    plain = sha256(digits).hexdigest()
+    if ascii_text[0] != _PLUS and not ascii_text.lstrip(_WHITE_SPACE).startswith(b"+"):
         return PhoneDigests(plain)
-    if ascii_text.find(b"(0)") >= 0:
+    if b"(0)" in ascii_text:
         digits = ascii_text.replace(b"(0)", b"", 1).translate(None, _NOT_DIGITS)
         if not digits:
             return PhoneDigests(plain)
-    national = digits[len(_CHINA) :] if digits.startswith(_CHINA) else b""
-    return PhoneDigests(plain, hex_digest(b"+" + digits), hex_digest(national) if national else None)
+    e164 = sha256(b"+" + digits).hexdigest()
+    if digits[:2] == _CHINA and len(digits) > len(_CHINA):
+        return PhoneDigests(plain, e164, sha256(digits[len(_CHINA) :]).hexdigest())
+    return PhoneDigests(plain, e164)
 
 
 # What str.strip takes for white space in ASCII; bytes.strip leaves the four separators from 1C on.
-_WHITE_SPACE = bytes(code for code in range(128) if chr(code).isspace())
+_WHITE_SPACE: Final = bytes(code for code in range(128) if chr(code).isspace())
 
 
 def _folded(text: str) -> str:

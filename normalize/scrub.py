@@ -44,7 +44,7 @@ class Scrubber:
         forms = hunted_forms(hunted)
         self.notes: Notes = {}
         self._own = own
-        self._own_texts = own.texts
+        self._needles = own.needles
         self._whole = frozenset(forms)
         self._parts = tuple([form for form in forms if len(form) >= PART_CHARS_MIN])
         self._shortest = len(forms[0]) if forms else 0
@@ -77,9 +77,9 @@ class Scrubber:
         if _is_suspect(text):
             return True
         # Most texts are too short for an id, and have neither the dots nor the colons of an address.
-        if self._own_texts and ("." in text or ":" in text):
+        if self._needles and ("." in text or ":" in text):
             lower = text.lower()
-            if any(needle in lower for needle in self._own_texts):
+            if any(needle in lower for needle in self._needles):
                 return True
         return self._shortest > 0 and len(text) >= self._shortest and self._holds_hunted(ascii_lower(text))
 

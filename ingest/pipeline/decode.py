@@ -32,13 +32,13 @@ def decode(body: bytes, *, events_max: int) -> Decoded:
         root = _decode(body)
     except _UNDECODABLE:
         return _decode_one_by_one(body, events_max)
-    if root.__class__ is not dict:
+    if type(root) is not dict:
         raise Refusal(Code.INVALID_BATCH)
     return _batch(root, _checked(root.pop("events", None), events_max))
 
 
 def _checked(events: Any, events_max: int) -> list[Any]:
-    if events.__class__ is not list or not events:
+    if type(events) is not list or not events:
         raise Refusal(Code.INVALID_BATCH)
     if len(events) > events_max:
         raise Refusal(Code.PAYLOAD_TOO_LARGE, details={"limit": "events", "max": events_max})
@@ -48,7 +48,7 @@ def _checked(events: Any, events_max: int) -> list[Any]:
 def _batch(root: JsonObject, events: list[Any], repaired: frozenset[int] = frozenset()) -> Decoded:
     first = events[0]
     app_id = root.pop("app_id", None)
-    if app_id is None and first.__class__ is dict:
+    if app_id is None and type(first) is dict:
         app_id = first.get("app_id")
     return Decoded(events, _id(app_id) or None, _take(root, "batch_id"), _take(root, "sent_at"), root, repaired)
 
@@ -64,9 +64,9 @@ def _take(root: JsonObject, name: str) -> str | None:
 
 def _id(value: Any) -> str | None:
     """Return an id as text: an integer is as good as a string."""
-    if value.__class__ is int:
+    if type(value) is int:
         return str(value)
-    text: str | None = value if value.__class__ is str else None
+    text: str | None = value if type(value) is str else None
     return text
 
 

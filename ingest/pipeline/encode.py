@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 import normalize
-from ingest.event import RECORD_VERSION, Decoded, Identified, JsonObject, Named
+from ingest.event import RECORD_VERSION, BatchMeta, Decoded, Identified, JsonObject, Named
 from ingest.pipeline.request import Request
 
 ROOT_BYTES_MAX: Final = 8192
@@ -18,31 +18,14 @@ ROOT_BYTES_MAX: Final = 8192
 _SENDERS_MAX: Final = 32
 _DEVICES_MAX: Final = 512  # of one kind of sender: 16,384 in all, about 10 MB
 _MEMBER_CHARS_MAX: Final = 64
+_NOTES_MAX: Final = 512
 
 # Platforms that are operating systems; the others run on one, which the user agent may tell.
 _OPERATING_SYSTEMS: Final = frozenset(("ios", "android", "macos", "windows", "linux", "tvos", "watchos", "visionos"))
 
 _encode = msgspec.json.Encoder().encode
 _senders: dict[tuple[Any, ...], dict[tuple[Any, ...], bytes]] = {}
-
-
-class _BatchMeta(msgspec.Struct, omit_defaults=True):
-    """The members of `Meta` that all events of a batch share."""
-
-    v: int
-    app_id: str
-    project_id: str
-    organization_id: str
-    received_at: str
-    request_id: str
-    source: str
-    scheme: dict[str, str]
-    sent_at: str | None = None
-    batch_id: str | None = None
-    country_code: str | None = None
-    subdivision1_code: str | None = None
-    sdk: str | None = None
-    batch: JsonObject | None = None
+_notes: dict[tuple[str, ...], bytes] = {}
 
 
 class Frame:
@@ -53,7 +36,7 @@ class Frame:
     def __init__(self, batch: Decoded, request: Request) -> None:
         """Take the root of an identified batch."""
         app = request.app
-        shared = _BatchMeta(
+        shared = BatchMeta(
             v=RECORD_VERSION,
             app_id=app.id,
             project_id=app.project_id,
@@ -81,7 +64,7 @@ class Frame:
                 self._start,
                 _encode(event_id),
                 self._device(identified.event),
-                b',"notes":' + _encode(notes) if notes else b"",
+                (_notes.get(notes) or _encode_notes(notes)) if notes else b"",
                 b'},"event":',
                 identified.json,
                 b"}",
@@ -106,6 +89,14 @@ class Frame:
         return text
 
 
+def _encode_notes(notes: tuple[str, ...]) -> bytes:
+    """Return the member `notes`, which few combinations of the closed set of codes ever fill."""
+    if len(_notes) >= _NOTES_MAX:
+        _notes.clear()
+    text = _notes[notes] = b',"notes":' + _encode(notes)
+    return text
+
+
 def _devices_of(request: Request) -> dict[tuple[Any, ...], bytes]:
     """Return what is known of the devices behind one kind of sender, for all requests of that kind."""
     key = request.app.id, request.app.environment, request.environment, request.agent
@@ -115,7 +106,7 @@ def _devices_of(request: Request) -> dict[tuple[Any, ...], bytes]:
 
 
 def _encode_device(request: Request, members: tuple[Any, ...]) -> bytes:
-    environment, platform, os_version, app_version = (value if value.__class__ is str else None for value in members)
+    environment, platform, os_version, app_version = (value if type(value) is str else None for value in members)
     parts: JsonObject = {}
     chosen = environment or request.environment or request.app.environment
     if chosen:

@@ -7,14 +7,16 @@ import normalize
 from normalize import OwnAddresses
 
 CHARS_MAX: Final = 200
-_plain = re.compile(rb"[A-Za-z0-9 ._/()-]{1,200}").fullmatch
+_plain = re.compile(r"[A-Za-z0-9 ._/()-]{1,200}").fullmatch
 
 
 def header_text(value: bytes | None, own: OwnAddresses) -> str | None:
     """Return a header's value, at most `CHARS_MAX` characters, without anything that identifies; None when empty."""
     if not value:
         return None
-    if _plain(value) and b"00000000" not in value and not any(needle in value.lower() for needle in own.needles):
-        return value.decode("ascii")
-    text, _ = normalize.scrub_text(value.decode("latin-1"), own)  # whole: a cut may leave half of what it looks for
+    text = value.decode("latin-1")
+    lower = text.lower()
+    if _plain(text) and "00000000" not in text and not any(needle in lower for needle in own.needles):
+        return text
+    text, _ = normalize.scrub_text(text, own)  # whole: a cut may leave half of what it looks for
     return text[:CHARS_MAX] or None

@@ -138,19 +138,21 @@ def _apply(members: JsonObject, typed: frozenset[str], notes: list[str], hunted:
     """
     if depth == 0:
         raise _TooDeepError
+    plain = _plain
     marked: list[tuple[str, str, Any]] = []
     for name, value in members.items():
         kind = type(value)
-        if kind is str and name in _plain:
-            continue  # nearly all members end here
-        if name not in _plain and (mark := _marks.get(name) or _mark(name)) is not None:
+        if name in plain:
+            if kind is str:
+                continue  # nearly all members end here
+        elif (mark := _marks.get(name) or _mark(name)) is not None:
             marked.append((mark, name, value))
             continue
         if kind is dict:
             _apply(value, _NONE, notes, hunted, depth - 1)
         elif kind is list:
             _items(value, notes, hunted, depth - 1)
-        if name in typed and _is_unexpected(name, value):
+        if kind is not str and name in typed and value is not None and (kind is not int or name in _TEXT):
             notes.append(UNEXPECTED_TYPE)
     if marked:
         _apply_marked(members, marked, notes, hunted)
@@ -242,7 +244,7 @@ def _holds_id(text: str, own: OwnAddresses, hunted: list[str]) -> bool:
     """
     if _ZEROS in text or _WIDE_PLUS in text:
         return True
-    for needle in own.texts:
+    for needle in own.needles:
         if needle in text:
             return True
     for value in hunted:
@@ -280,14 +282,6 @@ def _scrub_marked(event: JsonObject, own: OwnAddresses, hunted: list[str], notes
     return True
 
 
-def _is_unexpected(name: str, value: Any) -> bool:
-    """Tell whether a known member has a type that it should not have; null counts as absent, integers pass as ids."""
-    kind = value.__class__
-    if kind is str or value is None:
-        return False
-    return name in _TEXT or kind is not int
-
-
 def _ordered(notes: list[str]) -> tuple[str, ...]:
     return tuple(sorted(set(notes)))
 
@@ -298,8 +292,8 @@ def _deeper_than(nesting_max: int, value: Any) -> bool:
         level = [
             inner
             for outer in level
-            for inner in (outer.values() if outer.__class__ is dict else outer)
-            if inner.__class__ is dict or inner.__class__ is list
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) is dict or type(inner) is list
         ]
         if not level:
             return False

@@ -100,8 +100,8 @@ def _reject(index: int, fault: Fault, sent: Any, own: OwnAddresses) -> Rejection
 
 def _echo(sent: Any, own: OwnAddresses) -> str | None:
     """Return the event's id where the identity rules leave it unchanged."""
-    given = sent.get("event_id") if sent.__class__ is dict else None
-    if given.__class__ is not str or not given or len(given) > EVENT_ID_CHARS_MAX:
+    given = sent.get("event_id") if type(sent) is dict else None
+    if type(given) is not str or not given or len(given) > EVENT_ID_CHARS_MAX:
         return None
     clean, _ = normalize.scrub_text(given, own, normalize.advertising_ids(sent))
     return given if clean == given else None

@@ -36,27 +36,27 @@ _ID_LENGTH = Fault(
 
 def validate(event: Any, app_id: str) -> ValidEvent | Fault:
     """Return the event if it may go on, else its first fault. Members that are null count as absent."""
-    if event.__class__ is not dict:
+    if type(event) is not dict:
         return event if isinstance(event, Fault) else _NOT_AN_OBJECT
     name = event.get("event")
-    if name.__class__ is not str:
+    if type(name) is not str:
         return _NO_NAME if name is None else _NAME_TYPE
     if not 0 < len(name) <= NAME_CHARS_MAX:
         return _NAME_LENGTH
     stamp = event.get("timestamp")
-    if stamp.__class__ is not str:
+    if type(stamp) is not str:
         return _NO_TIME if stamp is None else _TIME_TYPE
     if not is_date_time(stamp):
         return _TIME_FORM
     own = event.get("app_id")
     if own != app_id and own is not None and str(own) != app_id:
-        return _APP if own.__class__ is str or own.__class__ is int else _APP_TYPE
+        return _APP if type(own) is str or type(own) is int else _APP_TYPE
     event_id = event.get("event_id")
-    if event_id.__class__ is str:
+    if type(event_id) is str:
         if len(event_id) > EVENT_ID_CHARS_MAX:
             return _ID_LENGTH
     elif event_id is not None:
-        if event_id.__class__ is not int:
+        if type(event_id) is not int:
             return _ID_TYPE
         if len(str(event_id)) > EVENT_ID_CHARS_MAX:
             return _ID_LENGTH

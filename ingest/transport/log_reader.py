@@ -100,9 +100,9 @@ class LogReader:
         headers, batches = open_chunk(chunk, self._keys)
         offset = chunk.first_offset
         for timestamp_ms, records in batches:
-            for key, value in records:
+            for record in records:
                 if offset >= position:
-                    yield Delivered(self._topic, 0, offset, timestamp_ms, key, value, headers)
+                    yield Delivered(self._topic, 0, offset, timestamp_ms, record.key, record.value, headers)
                 offset += 1
 
     def _behind(self, database: sqlite3.Connection, position: int) -> int:

@@ -102,8 +102,8 @@ class MemoryTransport:
         while self._waiting:
             topic, records, timestamp_ms, _, stored = self._waiting.popleft()
             log = self.records[topic]
-            for key, value in records:
-                log.append(Delivered(topic, 0, len(log), timestamp_ms, key, value, SCHEMA))
+            for record in records:
+                log.append(Delivered(topic, 0, len(log), timestamp_ms, record.key, record.value, SCHEMA))
             if not stored.done():
                 stored.set_result(None)
         self._news.set()

@@ -152,7 +152,7 @@ def test_every_spelling_of_an_own_address_is_seen_and_cut(spelled: tuple[IPv4Add
     """The needles miss no spelling, and nothing of it is left in a text."""
     address, spelling = spelled
     own = OwnAddresses([address])
-    encoded = json.dumps({"text": f"by {spelling}, or"}).lower().encode()
+    encoded = json.dumps({"text": f"by {spelling}, or"}).lower()
     assert any(needle in encoded for needle in own.needles)
     assert own.cut(f"by {spelling}, or") == "by , or"
 

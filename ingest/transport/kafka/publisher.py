@@ -129,14 +129,15 @@ class KafkaPublisher:
         """See `Publisher.publish`; the partition is the CRC-32 of the key modulo their number."""
         if self._producer is None or self._closed:
             raise Unavailable(self._reason or "the publisher is closed")
-        for position, (key, value) in enumerate(records):
-            if len(key) + len(value) > RECORD_BYTES_MAX:
+        for position, record in enumerate(records):
+            if len(record.key) + len(record.value) > RECORD_BYTES_MAX:
                 raise RecordTooLarge(f"record {position} is larger than {RECORD_BYTES_MAX} bytes")
         partitions = self._partitions[topic]
         round_ = self._filling or self._open()
         batches = round_.batches.get(topic) or self._batches(round_, topic)
         waiters = []
-        for key, value in records:
+        for record in records:
+            key, value = record.key, record.value
             number = crc32(key) % partitions
             if batches[number].append(timestamp=timestamp_ms, key=key, value=value, headers=_HEADERS) is None:
                 waiters.append(self._wait(round_))
