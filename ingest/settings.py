@@ -151,6 +151,13 @@ class Settings:
         int,
         Setting(integer(100, SDK_TIMEOUT_MS, "ms"), "Longest wait in a request until the transport acknowledges."),
     ] = 4_000
+    stall_ms: Annotated[
+        int,
+        Setting(
+            integer(50, SDK_TIMEOUT_MS, "ms"),
+            "Age of the oldest unacknowledged record from which Kafka counts as away and the spool takes over.",
+        ),
+    ] = 1_000
     body_bytes_max: Annotated[
         int, Setting(size(KIB, 64 * MIB), "Largest request body as sent; a larger one gets 413.")
     ] = MIB
@@ -186,7 +193,11 @@ class Settings:
         int, Setting(integer(1, 1_000_000, "connections"), "Concurrent connections to one worker.")
     ] = 10_000
     spool_bytes_max: Annotated[
-        int, Setting(size(64 * KIB, 16_384 * GIB), "Largest size of the local log; when it is full, 503 is answered.")
+        int,
+        Setting(
+            size(MIB, 16_384 * GIB),
+            "Largest size of the local log, or of the spools of all workers together; full means 503.",
+        ),
     ] = GIB
     drain_timeout_ms: Annotated[int, Setting(integer(200, 600_000, "ms"), "Longest time from SIGTERM to the exit.")] = (
         20_000
@@ -196,7 +207,7 @@ class Settings:
         Secret | None,
         Setting(
             KEYS,
-            "Keys of the local log: the first seals, all open.",
+            "Keys of the local log and the spool: the first seals, all open.",
             "unset: `dev` generates one into the data folder",
             secret=True,
         ),
@@ -269,17 +280,26 @@ RULES = (
         "INGEST_KAFKA_SSL_CAFILE names a file that does not exist",
     ),
     Rule(
-        lambda it, _: it.ack_deadline_ms <= SDK_TIMEOUT_MS - SDK_ROOM_MS,
-        f"INGEST_ACK_DEADLINE_MS must be at most {SDK_TIMEOUT_MS - SDK_ROOM_MS}, because SDKs give up after"
-        f" {SDK_TIMEOUT_MS} ms and {SDK_ROOM_MS} ms are needed for the way",
+        lambda it, _: it.stall_ms <= it.ack_deadline_ms,
+        "INGEST_STALL_MS must not be larger than INGEST_ACK_DEADLINE_MS, else the spool never takes over",
+    ),
+    Rule(
+        lambda it, _: it.stall_ms + it.ack_deadline_ms <= SDK_TIMEOUT_MS - SDK_ROOM_MS,
+        f"INGEST_STALL_MS and INGEST_ACK_DEADLINE_MS together must be at most {SDK_TIMEOUT_MS - SDK_ROOM_MS}, because a"
+        f" request may wait for Kafka and then for the spool, SDKs give up after {SDK_TIMEOUT_MS} ms, and"
+        f" {SDK_ROOM_MS} ms are needed for the way",
     ),
     Rule(
         lambda it, _: it.drain_timeout_ms > it.ack_deadline_ms,
         "INGEST_DRAIN_TIMEOUT_MS must be larger than INGEST_ACK_DEADLINE_MS, else a stop cuts requests that still wait",
     ),
     Rule(
-        lambda it, _: it.event_bytes_max < it.body_inflated_bytes_max,
-        "INGEST_EVENT_BYTES_MAX must be smaller than INGEST_BODY_INFLATED_BYTES_MAX, because a body holds the event",
+        lambda it, _: it.event_bytes_max < it.body_bytes_max,
+        "INGEST_EVENT_BYTES_MAX must be smaller than INGEST_BODY_BYTES_MAX, because a body may come as it is",
+    ),
+    Rule(
+        lambda it, _: it.spool_bytes_max // it.workers >= MIB,
+        "INGEST_SPOOL_BYTES_MAX must hold 1 MiB for each of INGEST_WORKERS, which have spools of their own",
     ),
     Rule(
         lambda it, _: it.event_bytes_max <= RECORD_EVENT_BYTES_MAX,
@@ -296,9 +316,9 @@ RULES = (
         " never finds room",
     ),
     Rule(
-        lambda it, role: role != "serve" or it.kafka_bootstrap is not None or it.spool_key is not None,
-        "INGEST_SPOOL_KEY or INGEST_SPOOL_KEY_FILE is needed, because the local log is sealed; only `ingest dev`"
-        " generates one (INGEST_KAFKA_BOOTSTRAP is unset)",
+        lambda it, role: role != "serve" or it.spool_key is not None,
+        "INGEST_SPOOL_KEY or INGEST_SPOOL_KEY_FILE is needed, because the local log and the spool are sealed; only"
+        " `ingest dev` generates one",
     ),
 )
 

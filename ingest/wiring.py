@@ -25,7 +25,9 @@ from ingest.settings import Settings, warnings
 from ingest.telemetry.log import Log, configure
 from ingest.telemetry.metrics import Figures
 from ingest.telemetry.sentry import start as start_sentry
-from ingest.transport.contract import ConfigurationError, Publisher, Source, Topic
+from ingest.transport.breaker import Breaker
+from ingest.transport.contract import ConfigurationError, Source, Topic
+from ingest.transport.fallback import FallbackPublisher
 from ingest.transport.kafka.connection import Connection
 from ingest.transport.kafka.publisher import KafkaPublisher
 from ingest.transport.kafka.source import KafkaSource
@@ -34,8 +36,13 @@ from ingest.transport.local_log import LocalLog
 from ingest.transport.local_source import LocalLogSource
 from ingest.transport.retention import RETENTION_MS
 from ingest.transport.sealed import SealKeys
+from ingest.transport.spools import Spools
 
 LOG_FOLDER: Final = "log"
+SPOOL_FOLDER: Final = "spool"
+SPOOL_EXPIRING: Final = (Topic.FORWARD, Topic.FORWARD_PARKED)
+"""Topics whose records may hold device identifiers: in the spool too they live no longer than allowed."""
+
 KEY_FILE: Final = "spool.key"
 _DRAIN_SHARE: Final = 0.75  # of the time to stop, for the answers in flight
 _STOP_SHARE: Final = 0.9  # of it, for those and the transport; the rest is for the end of the process itself
@@ -76,12 +83,30 @@ def key_path(settings: Settings) -> Path:
     return settings.data_dir / KEY_FILE
 
 
-def open_publisher(settings: Settings) -> Publisher:
-    """Return the transport that takes records: Kafka where brokers are configured, else the local log."""
-    if settings.kafka_bootstrap is not None:
-        return KafkaPublisher(
-            kafka_connection(settings), topic_plan(settings), ack_deadline_ms=settings.ack_deadline_ms
+def open_fallback(settings: Settings) -> FallbackPublisher:
+    """Return the transport of an edge with brokers: Kafka, and the spool while that is away."""
+    keys, breaker = seal_keys(settings), Breaker()
+
+    def open_spool(folder: Path) -> LocalLog:
+        return LocalLog(
+            folder,
+            keys,
+            bytes_max=settings.spool_bytes_max // settings.workers,
+            retention_ms={topic: RETENTION_MS[topic] for topic in SPOOL_EXPIRING},
+            ack_deadline_ms=settings.ack_deadline_ms,
         )
+
+    kafka = KafkaPublisher(
+        kafka_connection(settings),
+        topic_plan(settings),
+        ack_deadline_ms=settings.ack_deadline_ms,
+        stall_ms=settings.stall_ms,
+    )
+    return FallbackPublisher(kafka, Spools(settings.data_dir / SPOOL_FOLDER, keys, open_spool, breaker), breaker)
+
+
+def open_log_transport(settings: Settings) -> LocalLog:
+    """Return the transport of an edge without brokers: the local log."""
     return LocalLog(
         settings.data_dir / LOG_FOLDER,
         seal_keys(settings),
@@ -92,7 +117,7 @@ def open_publisher(settings: Settings) -> Publisher:
 
 
 def open_source(settings: Settings, topic: Topic, group: str | None) -> Source:
-    """Return a reader of one topic from the transport that `open_publisher` writes to."""
+    """Return a reader of one topic from where the edge stores records in the end: Kafka, else the local log."""
     if settings.kafka_bootstrap is not None:
         return KafkaSource(kafka_connection(settings), topic_plan(settings).name(topic), topic, group=group)
     return LocalLogSource(settings.data_dir / LOG_FOLDER, seal_keys(settings), topic, group)
@@ -112,7 +137,8 @@ def build_worker(settings: Settings) -> Worker:
     clock, figures, log = SystemClock(), Figures(), open_log(settings)
     rate = EventRate(share=settings.workers)
     registry = _registry(settings, clock, rate)
-    publisher = open_publisher(settings)
+    fallback = open_fallback(settings) if settings.kafka_bootstrap is not None else None
+    publisher = fallback or open_log_transport(settings)
     regions = Regions(settings.geoip_path)
     agents = warm()
     for problem in (*regions.problems(), *agents.problems(), *warnings(settings)):
@@ -140,7 +166,10 @@ def build_worker(settings: Settings) -> Worker:
         drain_ms=int(settings.drain_timeout_ms * _DRAIN_SHARE),
     )
     stop_ms = int(settings.drain_timeout_ms * _STOP_SHARE)
-    return Worker(server, registry, publisher, regions, in_flight, figures, log, stop_ms)
+    worker = Worker(server, registry, publisher, regions, in_flight, figures, log, stop_ms)
+    if fallback is not None:
+        worker.spool_state, worker.hurry = fallback.spool_state, fallback.hurry
+    return worker
 
 
 def _registry(settings: Settings, clock: SystemClock, rate: EventRate) -> Registry:

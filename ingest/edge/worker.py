@@ -1,11 +1,11 @@
 """One serving process: its parts, started in order and stopped in the reverse one."""
 
 import asyncio
+import contextlib
 import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,9 +21,13 @@ from ingest.telemetry.exposition import expose
 from ingest.telemetry.log import Log
 from ingest.telemetry.metrics import Figures
 from ingest.telemetry.snapshot import Snapshot as FiguresSnapshot
-from ingest.transport.contract import Publisher
+from ingest.transport.contract import Publisher, SpoolState
 
 GEO_RELOAD_S: Final = 5.0
+HURRY_S: Final = 1.0
+"""Time for the answers in flight once a stop is hurried."""
+
+_GRACE_SHARE: Final = 0.05  # of the time to stop: the balancer is told and connections are still accepted
 GC_THRESHOLDS: Final = (20_000, 20, 20)
 
 _log = structlog.get_logger(__name__)
@@ -31,7 +35,11 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Worker:
-    """The parts of one serving process, made by `wiring`; `stop_ms` bounds the time from the signal to their end."""
+    """The parts of one serving process, made by `wiring`.
+
+    `stop_ms` bounds the time from the signal to their end. `spool_state` tells what is spooled, `hurry` has whatever
+    waits for Kafka spooled at once.
+    """
 
     server: Server
     registry: Registry
@@ -41,7 +49,10 @@ class Worker:
     figures: Figures
     log: Log
     stop_ms: int
+    spool_state: Callable[[], SpoolState] = SpoolState
+    hurry: Callable[[], None] = lambda: None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    hurried: asyncio.Event = field(default_factory=asyncio.Event)
 
     def report(self) -> Report:
         """Tell whether traffic may come, and the figures of this moment."""
@@ -59,6 +70,17 @@ class Worker:
         figures.transport_ok = int(health.ok)
         figures.transport_pending_records = health.pending_records
         figures.transport_pending_age_seconds = health.pending_age_ms / 1000
+        spool = self.spool_state()
+        figures.spool_records |= {
+            "stored": spool.stored,
+            "drained": spool.drained,
+            "waiting": spool.waiting,
+            "set_aside": spool.set_aside,
+        }
+        figures.spool_bytes = spool.bytes_used
+        figures.spool_oldest_age_seconds = spool.oldest_age_ms / 1000
+        figures.breaker_open = int(spool.breaker_open)
+        figures.breaker_trips = spool.trips
         figures.registry_apps = len(snapshot.admitted)
         figures.registry_loaded_timestamp_seconds = snapshot.loaded_at_ms / 1000
         figures.registry_problems = len(self.registry.problems())
@@ -99,12 +121,12 @@ async def run_as_one_of_several(worker: Worker, listener: socket.socket, control
         reporting.cancel()
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _serving(worker: Worker, listener: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
     """Start all parts; at the end answer what is in flight, store what was taken, and stop them."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, worker.stopping.set)
+        loop.add_signal_handler(number, _on_signal, worker)
     ends_at: float | None = None
     try:
         await worker.publisher.start()
@@ -117,8 +139,13 @@ async def _serving(worker: Worker, listener: socket.socket) -> AsyncIterator[asy
         yield serving
         ends_at = loop.time() + worker.stop_ms / 1000
         worker.stopping.set()
+        hurrying = asyncio.create_task(_hurry(worker))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(worker.stop_ms * _GRACE_SHARE / 1000):
+                await worker.hurried.wait()
         worker.server.should_exit = True
         await serving
+        hurrying.cancel()
         reloading.cancel()
     finally:
         try:
@@ -129,6 +156,20 @@ async def _serving(worker: Worker, listener: socket.socket) -> AsyncIterator[asy
             _log.warning("stop_incomplete")
         _log.info("stopped")
         worker.log.close()
+
+
+def _on_signal(worker: Worker) -> None:
+    """Stop at the first signal; at the second one stop waiting as well."""
+    (worker.hurried if worker.stopping.is_set() else worker.stopping).set()
+
+
+async def _hurry(worker: Worker) -> None:
+    """At the second signal have what waits for Kafka spooled, and let no slow client hold up the end."""
+    await worker.hurried.wait()
+    _log.warning("hurried")
+    worker.hurry()
+    await asyncio.sleep(HURRY_S)
+    worker.server.force_exit = True
 
 
 def announce_kills(old: Snapshot, new: Snapshot) -> None:

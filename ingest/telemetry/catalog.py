@@ -158,6 +158,24 @@ METRICS: Final = (
         "Age of the oldest record that waits for its acknowledgement.",
         merge=Merge.MAX,
     ),
+    Metric(
+        "ingest_spool_records",
+        _GAUGE,
+        "records",
+        "Records over the life of the spools that are held now: stored is always the sum of the other three. Stored may"
+        " exceed what was answered with `spooled`, never fall below it.",
+        (Label("state", ("stored", "drained", "waiting", "set_aside")),),
+    ),
+    Metric("ingest_spool_bytes", _GAUGE, "bytes", "Size of the spools, without free pages."),
+    Metric(
+        "ingest_spool_oldest_age_seconds",
+        _GAUGE,
+        "seconds",
+        "Age of the oldest record that waits in a spool.",
+        merge=Merge.MAX,
+    ),
+    Metric("ingest_breaker_open", _GAUGE, "workers", "Workers that send new records to the spool, not to Kafka."),
+    Metric("ingest_breaker_trips_total", _COUNTER, "trips", "How often Kafka was found not to acknowledge."),
     Metric("ingest_publish_rounds_total", _COUNTER, "batches", "Batches given to the transport."),
     Metric(
         "ingest_publish_failures_total",

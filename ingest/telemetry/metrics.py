@@ -72,6 +72,11 @@ class Figures:
         self.transport_ok = 0
         self.transport_pending_records = 0
         self.transport_pending_age_seconds = 0.0
+        self.spool_records = _by_label("ingest_spool_records")
+        self.spool_bytes = 0
+        self.spool_oldest_age_seconds = 0.0
+        self.breaker_open = 0
+        self.breaker_trips = 0
         self.publish_rounds = 0
         self.publish_failures = _by_label("ingest_publish_failures_total")
         self.registry_apps = 0

@@ -52,6 +52,22 @@ class Health(NamedTuple):
     pending_age_ms: int
 
 
+class SpoolState(NamedTuple):
+    """The spools that a process holds. Records over the life of their files: stored = drained + waiting + set aside.
+
+    `oldest_age_ms` is the age of the oldest record that waits. `breaker_open` tells that new records go there.
+    """
+
+    stored: int = 0
+    drained: int = 0
+    waiting: int = 0
+    set_aside: int = 0
+    bytes_used: int = 0
+    oldest_age_ms: int = 0
+    breaker_open: bool = False
+    trips: int = 0
+
+
 class Publisher(Protocol):
     """Takes encoded records and answers only once their promise holds. One event loop calls all methods."""
 

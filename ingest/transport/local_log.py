@@ -19,9 +19,9 @@ from ingest.clock import Clock, SystemClock
 from ingest.event import Record
 from ingest.transport.contract import ConfigurationError, Health, RecordTooLarge, Stored, Topic, Unavailable
 from ingest.transport.files import FileLock
-from ingest.transport.log_format import LOCK, Batch, Damage, Disk, encode_records
+from ingest.transport.log_format import LOCK, Batch, Damage, Disk, Totals, encode_records
 from ingest.transport.log_store import Expired, LogStore
-from ingest.transport.log_writer import Append, Delete, Inbox, LogWriter, Stop
+from ingest.transport.log_writer import Append, Delete, Inbox, LogWriter, SetAside, Stop
 from ingest.transport.sealed import SealKeys
 
 RECORD_BYTES_MAX: Final = 1_000_000
@@ -126,10 +126,38 @@ class LocalLog:
         """Delete all chunks of `topic` that lie wholly below `offset`; otherwise as `trim`."""
         return await self._delete(topic, Expired.BELOW_OFFSET, offset)
 
+    async def set_aside(self, damage: Damage, *, replace: bool = False) -> None:
+        """Take what cannot be read out of the way: it counts as lost, and its chunks are kept in a table of their own.
+
+        With `replace` the database itself is damaged there: it is replaced by all of it that can be read. Raises
+        `Unavailable` as `trim` does.
+        """
+        if self._loop is None or self._closing:
+            raise Unavailable("the log is not open")
+        done: Future[int] = Future()
+        self._inbox.put(SetAside(damage, replace, done))
+        await asyncio.wrap_future(done)
+
     @property
     def damage(self) -> Sequence[Damage]:
         """The offsets that are known to be lost, found at this start or an earlier one."""
         return self._store.damage
+
+    @property
+    def totals(self) -> Totals:
+        """What became of all records that were ever stored in the folder."""
+        return self._store.totals
+
+    @property
+    def bytes_used(self) -> int:
+        """Bytes of `bytes_max` that are used."""
+        return self._store.bytes_used
+
+    @property
+    def oldest_age_ms(self) -> int:
+        """How long ago the oldest record that is there was received, 0 where there is none."""
+        oldest_ms = self._store.oldest_ms
+        return 0 if oldest_ms is None else max(0, self._clock.now_ms() - oldest_ms)
 
     def health(self) -> Health:
         """Tell whether records can be stored. What was found lost at the start stands in `reason` with `ok` true."""

@@ -14,15 +14,18 @@ The folder (mode 0700, its files 0600):
 Tables. One commit writes one row of `chunk` per topic, however many callers waited for it:
 
     chunk(topic, first_offset, record_count, timestamp_min, timestamp_max, key_id, sealed)
-    topic(name, next_offset)                  outlives the chunks, so that a trimmed log goes on counting
-    lost(topic, first_offset, record_count, reason)  offsets that can no longer be read, as noticed at a start
+    topic(name, next_offset, deleted)         outlives the chunks, so that a trimmed log goes on counting
+    lost(topic, first_offset, record_count, reason)  offsets that can no longer be read, as noticed
+    aside(as chunk)                           chunks that were found damaged, kept for whoever wants to look at them
     seal_key(id)                              keys that may have sealed a chunk, so that a wrong key is noticed at once
 
-Offsets count records from 0 in each topic, without gaps but for those that `lost` names.
+Offsets count records from 0 in each topic, without gaps but for those that `lost` names. So in each topic
+next_offset = deleted + records in chunks + records in `lost`, and each transaction keeps that true.
 
 A chunk is MessagePack, `[headers, [[timestamp_ms, [[key, value], ...]], ...]]`, sealed with AES-256-GCM. Topic, first
 offset, count and both timestamps are bound to the seal: a chunk that was moved, swapped or edited does not open. Such a
-chunk is skipped by readers and reported by its range of offsets; it stays on disk until its retention ends.
+chunk is skipped by readers and reported by its range of offsets. It stays where it is until its retention ends or,
+where the log is drained, until it is set aside.
 
 Order of a commit: insert, commit (synced by SQLite), raise the high-water mark (synced), acknowledge. So the mark is
 never above what was stored, and a log that ends below its mark has lost acknowledged records: a WAL file that was
@@ -54,7 +57,7 @@ HIGH_WATER: Final = "high-water"
 LOCK: Final = "lock"
 CURSORS: Final = "cursors"
 
-VERSION: Final = 1
+VERSION: Final = 2
 SQLITE_MIN: Final = (3, 37)  # STRICT tables, RETURNING
 PAGE_BYTES: Final = 16384
 READER_WAIT_S: Final = 0.25
@@ -68,9 +71,16 @@ CREATE TABLE IF NOT EXISTS chunk (
     PRIMARY KEY (topic, first_offset)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS chunk_by_age ON chunk (topic, timestamp_max);
-CREATE TABLE IF NOT EXISTS topic (name TEXT PRIMARY KEY, next_offset INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS topic (
+    name TEXT PRIMARY KEY, next_offset INTEGER NOT NULL, deleted INTEGER NOT NULL DEFAULT 0
+) STRICT;
 CREATE TABLE IF NOT EXISTS lost (
     topic TEXT NOT NULL, first_offset INTEGER NOT NULL, record_count INTEGER NOT NULL, reason TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS aside (
+    topic TEXT NOT NULL, first_offset INTEGER NOT NULL, record_count INTEGER NOT NULL,
+    timestamp_min INTEGER NOT NULL, timestamp_max INTEGER NOT NULL,
+    key_id TEXT NOT NULL, sealed BLOB NOT NULL
 ) STRICT;
 CREATE TABLE IF NOT EXISTS seal_key (id TEXT PRIMARY KEY) STRICT;
 """
@@ -114,6 +124,21 @@ class Batch(NamedTuple):
     timestamp_ms: int
     record_count: int
     records: bytes
+
+
+class Totals(NamedTuple):
+    """What became of all records that were ever stored here: stored = deleted + waiting + lost.
+
+    `deleted` went behind their acknowledgement or their retention, `waiting` are there, `lost` cannot be read any more.
+    """
+
+    stored: int = 0
+    deleted: int = 0
+    waiting: int = 0
+    lost: int = 0
+
+    def __add__(self, other: "Totals") -> "Totals":  # type: ignore[override]
+        return Totals(*map(sum, zip(self, other, strict=True)))
 
 
 class Chunk(NamedTuple):
@@ -242,5 +267,25 @@ def commit(
     database.execute("BEGIN IMMEDIATE")
     database.executemany("INSERT INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?)", chunks)
     database.executemany("INSERT INTO lost VALUES (?, ?, ?, ?)", lost)
-    database.executemany("INSERT OR REPLACE INTO topic VALUES (?, ?)", offsets.items())
+    raise_offset = "INSERT INTO topic (name, next_offset) VALUES (?, ?)"
+    on_conflict = "ON CONFLICT (name) DO UPDATE SET next_offset = excluded.next_offset"
+    database.executemany(f"{raise_offset} {on_conflict}", offsets.items())
     database.execute("COMMIT")
+
+
+def totals(database: sqlite3.Connection) -> Totals:
+    """Count what the tables hold, over all topics. Raises `sqlite3.Error`."""
+    counts = (
+        "SELECT coalesce(sum(next_offset), 0) FROM topic",
+        "SELECT coalesce(sum(deleted), 0) FROM topic",
+        "SELECT coalesce(sum(record_count), 0) FROM chunk",
+        "SELECT coalesce(sum(record_count), 0) FROM lost",
+    )
+    return Totals(*(int(database.execute(count).fetchone()[0]) for count in counts))
+
+
+def oldest_ms(database: sqlite3.Connection) -> int | None:
+    """Return the Unix time of the oldest record that is there, None where there is none. Raises `sqlite3.Error`."""
+    firsts = "SELECT min(first_offset) FROM chunk GROUP BY topic"
+    (oldest,) = database.execute(f"SELECT min(timestamp_min) FROM chunk WHERE first_offset IN ({firsts})").fetchone()  # noqa: S608 - a constant
+    return None if oldest is None else int(oldest)

@@ -18,6 +18,9 @@ from ingest.transport.log_format import (
 )
 from ingest.transport.sealed import SealKeys, Tampered, UnknownKey
 
+DATABASE_DAMAGED: Final = "the database is damaged here"
+"""The reason of a damage that SQLite itself noticed, which concerns more than one chunk."""
+
 _AT_OR_BEHIND: Final = """
 FROM chunk WHERE topic = ?1 AND first_offset >= coalesce(
     (SELECT max(first_offset) FROM chunk WHERE topic = ?1 AND first_offset <= ?2), 0)
@@ -86,8 +89,7 @@ class LogReader:
                 raise self._away(error) from None
             if up_to == position:
                 up_to = self._behind(database, position)
-                reason = "the database is damaged here"
-                skipped.append(Damage(self._topic.value, position, up_to - position, reason))
+                skipped.append(Damage(self._topic.value, position, up_to - position, DATABASE_DAMAGED))
         return Found(records, up_to, [damage for damage in skipped if damage.record_count > 0])
 
     def close(self) -> None:

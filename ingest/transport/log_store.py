@@ -3,9 +3,10 @@
 Everything here blocks and belongs to one thread; `log_format` tells what is written and why.
 """
 
+import contextlib
 import enum
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,13 +22,16 @@ from ingest.transport.log_format import (
     Batch,
     Damage,
     Disk,
+    Totals,
     check_keys,
     checkpoint,
     commit,
     connect_writer,
     is_corrupt,
     next_offsets,
+    oldest_ms,
     seal_chunk,
+    totals,
 )
 from ingest.transport.salvage import replace_damaged
 from ingest.transport.sealed import SealKeys
@@ -73,6 +77,12 @@ class LogStore:
         """All offsets that are known to be lost, those of earlier starts included."""
         self.warning = ""
         """What this process found amiss when it opened the files; empty when nothing was."""
+        self.totals = Totals()
+        """What became of all records over the life of the files, as far as they have been opened."""
+        self.oldest_ms: int | None = None
+        """The Unix time of the oldest record that is there."""
+        self.bytes_used = 0
+        """Size of what the database holds, without the pages that are free."""
 
     @property
     def is_open(self) -> bool:
@@ -111,8 +121,9 @@ class LogStore:
         bytes_new = sum(len(chunk.sealed) for chunk in chunks)
         try:
             pages_new = sum(len(chunk.sealed) // PAGE_BYTES + CHUNK_EXTRA_PAGES for chunk in chunks)
-            if (bytes_used := self._bytes_used(database)) + pages_new * PAGE_BYTES > self._bytes_max:
-                raise LogFull(f"the log is full: {bytes_used} bytes are used of at most {self._bytes_max}")
+            self.bytes_used = self._bytes_used(database)
+            if self.bytes_used + pages_new * PAGE_BYTES > self._bytes_max:
+                raise LogFull(f"the log is full: {self.bytes_used} bytes are used of at most {self._bytes_max}")
             offsets = self._offsets | {chunk.topic: chunk.first_offset + chunk.record_count for chunk in chunks}
             commit(database, chunks, {chunk.topic: offsets[chunk.topic] for chunk in chunks})
             mark.write(offsets)
@@ -121,6 +132,10 @@ class LogStore:
             raise
         self._offsets = offsets
         self._wal_bytes += bytes_new
+        count = sum(chunk.record_count for chunk in chunks)
+        self.totals += Totals(stored=count, waiting=count)
+        if self.oldest_ms is None:
+            self.oldest_ms = min(chunk.timestamp_min for chunk in chunks)
 
     def delete(self, topic: str, expired: Expired, bound: int) -> int:
         """Delete the first few chunks that lie wholly within `bound` and return how many records went, 0 at the end.
@@ -133,13 +148,37 @@ class LogStore:
             f"DELETE FROM chunk WHERE rowid IN (SELECT rowid FROM chunk WHERE {condition}) "  # noqa: S608 - constants
             "RETURNING record_count, length(sealed)"
         )
-        try:
+        with self._transaction(database):
             rows = database.execute(statement, (bound, topic)).fetchall()
-        except sqlite3.Error as error:
-            self._failed(error)
-            raise
+            records = sum(int(count) for count, _ in rows)
+            if records:
+                database.execute("UPDATE topic SET deleted = deleted + ?1 WHERE name = ?2", (records, topic))
         self._wal_bytes += sum(length for _, length in rows)
-        return sum(count for count, _ in rows)
+        self.totals += Totals(deleted=records, waiting=-records)
+        return records
+
+    def set_aside(self, damage: Damage) -> None:
+        """Enter `damage` into the table `lost`, and move the chunks that begin within it to `aside`.
+
+        Raises `sqlite3.Error`.
+        """
+        database, _ = self._opened()
+        within = "topic = ?1 AND first_offset >= ?2 AND first_offset < ?3"
+        bounds = damage.topic, damage.first_offset, damage.first_offset + damage.record_count
+        with self._transaction(database):
+            database.execute(f"INSERT INTO aside SELECT * FROM chunk WHERE {within}", bounds)  # noqa: S608 - a constant
+            database.execute(f"DELETE FROM chunk WHERE {within}", bounds)  # noqa: S608 - a constant
+            database.execute("INSERT INTO lost VALUES (?, ?, ?, ?)", damage)
+        self.damage = [*self.damage, damage]
+        self._count(database)
+
+    def replace(self) -> None:
+        """Put a sound database with all that can still be read in the place of this one.
+
+        Raises `sqlite3.Error` or `OSError`.
+        """
+        self._database_is_corrupt = True
+        self.open()
 
     def checkpoint(self, *, truncate: bool = False) -> bool:
         """Copy a long WAL into the database, or with `truncate` any WAL, emptying it.
@@ -151,6 +190,8 @@ class LogStore:
         database, _ = self._opened()
         try:
             busy = checkpoint(database, "TRUNCATE" if truncate else "PASSIVE")
+            self.bytes_used = self._bytes_used(database)
+            self.oldest_ms = oldest_ms(database)
         except sqlite3.Error as error:
             self._failed(error)
             raise
@@ -205,8 +246,25 @@ class LogStore:
         if self._offsets != marked:
             mark.write(self._offsets)
         self.damage = [Damage(*row) for row in database.execute("SELECT * FROM lost ORDER BY topic, first_offset")]
+        self._count(database)
         if self.warning:
             _log.error("log_damaged", reason=self.warning)
+
+    def _count(self, database: sqlite3.Connection) -> None:
+        self.totals = totals(database)
+        self.oldest_ms = oldest_ms(database)
+        self.bytes_used = self._bytes_used(database)
+
+    @contextlib.contextmanager
+    def _transaction(self, database: sqlite3.Connection) -> Iterator[None]:
+        """Commit what the block does, or nothing of it and close the files."""
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            yield
+            database.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._failed(error)
+            raise
 
     def _failed(self, error: Exception) -> None:
         self._database_is_corrupt |= is_corrupt(error)

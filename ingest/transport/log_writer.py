@@ -17,7 +17,7 @@ import structlog
 
 from ingest.clock import Clock
 from ingest.transport.contract import ConfigurationError, Unavailable
-from ingest.transport.log_format import Batch
+from ingest.transport.log_format import Batch, Damage
 from ingest.transport.log_store import Expired, LogFull, LogStore
 
 COMMIT_BYTES_MAX: Final = 8 * 2**20
@@ -49,11 +49,23 @@ class Delete(NamedTuple):
     records_so_far: int = 0
 
 
+class SetAside(NamedTuple):
+    """An order to take `damage` out of the way of readers; `done` follows once it is remembered.
+
+    With `replace` the database itself is damaged, and is replaced by all of it that can be read.
+    """
+
+    damage: Damage
+    replace: bool
+    done: Future[int]
+
+
 class Stop(NamedTuple):
     """The last order: everything before it is carried out, then the files are closed."""
 
 
-Inbox = queue.SimpleQueue[Append | Delete | Stop]
+Order = Append | Delete | SetAside | Stop
+Inbox = queue.SimpleQueue[Order]
 Settle = Callable[[Sequence[Append], Unavailable | None], None]
 """Told once for every batch, in the order of the inbox, from the writer's thread."""
 
@@ -118,12 +130,14 @@ class LogWriter:
             match other:
                 case Delete():
                     self._delete(other)
+                case SetAside():
+                    self._set_aside(other)
                 case Stop():
                     self._attempt(lambda: self._store.checkpoint(truncate=True))
                     return
             self._order_retention_if_due()
 
-    def _take_waiting(self, order: Append | Delete | Stop) -> tuple[list[Append], Delete | Stop | None]:
+    def _take_waiting(self, order: Order) -> tuple[list[Append], Delete | SetAside | Stop | None]:
         """Take `order` and all batches that wait behind it, up to the first other order or a full commit."""
         appends: list[Append] = []
         bytes_taken = 0
@@ -167,6 +181,13 @@ class LogWriter:
             self._attempt(self._truncate_if_due)
             _finish(order.deleted, order.records_so_far)
 
+    def _set_aside(self, order: SetAside) -> None:
+        step = self._store.replace if order.replace else lambda: self._store.set_aside(order.damage)
+        if self._attempt(step):
+            _finish(order.done, order.damage.record_count)
+        else:
+            _finish(order.done, Unavailable(self.fault))
+
     def _truncate_if_due(self) -> None:
         """Empty the WAL after a deletion: old bytes must not live on in it."""
         if self._truncation_due:
@@ -204,6 +225,8 @@ class LogWriter:
                     self._settle([append], Unavailable("the log is closed"))
                 case Delete() as order:
                     _finish(order.deleted, Unavailable("the log was closed before all was deleted"))
+                case SetAside() as order:
+                    _finish(order.done, Unavailable("the log is closed"))
 
 
 def _finish(deleted: Future[int], result: int | Unavailable) -> None:

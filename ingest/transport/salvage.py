@@ -12,7 +12,7 @@ import os
 import sqlite3
 from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ingest.transport.log_format import (
     Chunk,
@@ -26,7 +26,14 @@ from ingest.transport.log_format import (
 )
 from ingest.transport.sealed import SealKeys, Tampered, UnknownKey
 
-_INSERT = "INSERT OR IGNORE INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?)"
+_INSERT: Final = "INSERT OR IGNORE INTO chunk VALUES (?, ?, ?, ?, ?, ?, ?)"
+_KNOWN: Final = (
+    "SELECT topic, first_offset, record_count FROM chunk UNION ALL SELECT topic, first_offset, record_count FROM lost"
+)
+_ENDS: Final = "SELECT name, next_offset, 0 FROM topic ORDER BY 1, 2, 3"
+_KNOWN_AND_ENDS: Final = f"{_KNOWN} UNION ALL {_ENDS}"
+_CHUNK_TYPES: Final = [str, int, int, int, int, str, bytes]
+_REASON: Final = "the database was damaged here"
 
 
 def replace_damaged(path: Path, keys: SealKeys, disk: Disk, now_ms: int) -> Path:
@@ -54,9 +61,15 @@ def replace_damaged(path: Path, keys: SealKeys, disk: Disk, now_ms: int) -> Path
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection, keys: SealKeys) -> None:
     target.execute("BEGIN IMMEDIATE")
     list(_readable(source, "PRAGMA writable_schema = ON"))  # lets SQLite open a file that is shorter than it says
-    for name, next_offset in _readable(source, "SELECT name, next_offset FROM topic"):
-        if isinstance(name, str) and isinstance(next_offset, int):
-            target.execute("INSERT OR REPLACE INTO topic VALUES (?, ?)", (name, next_offset))
+    for name, next_offset, deleted in _readable(source, "SELECT name, next_offset, deleted FROM topic"):
+        if isinstance(name, str) and isinstance(next_offset, int) and isinstance(deleted, int):
+            target.execute("INSERT OR REPLACE INTO topic VALUES (?, ?, ?)", (name, next_offset, deleted))
+    for damage in _readable(source, "SELECT topic, first_offset, record_count, reason FROM lost"):
+        if [*map(type, damage)] == [str, int, int, str]:
+            target.execute("INSERT INTO lost VALUES (?, ?, ?, ?)", damage)
+    for damaged in _readable(source, "SELECT * FROM aside"):
+        if [*map(type, damaged)] == _CHUNK_TYPES:
+            target.execute("INSERT INTO aside VALUES (?, ?, ?, ?, ?, ?, ?)", damaged)
     key_ids = {key_id for (key_id,) in _readable(source, "SELECT id FROM seal_key")} | keys.ids
     highest = -1
     for rowid, *row in _readable(source, "SELECT rowid, * FROM chunk ORDER BY rowid"):
@@ -69,8 +82,12 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, keys: SealKeys
         if _is_sound(Chunk(*row), keys, key_ids):
             target.execute(_INSERT, row)
     target.execute("INSERT OR IGNORE INTO seal_key SELECT DISTINCT key_id FROM chunk")
-    target.execute("INSERT OR IGNORE INTO topic SELECT DISTINCT topic, 0 FROM chunk")
-    target.executemany("INSERT INTO lost VALUES (?, ?, ?, ?)", list(_gaps(target)))
+    target.execute(
+        "INSERT OR IGNORE INTO topic SELECT topic, max(first_offset + record_count), min(first_offset) "
+        "FROM chunk GROUP BY topic"
+    )
+    for missing in (_gaps, _before_the_first):
+        target.executemany("INSERT INTO lost VALUES (?, ?, ?, ?)", list(missing(target)))
     target.execute("COMMIT")
 
 
@@ -84,7 +101,7 @@ def _readable(source: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...
 
 
 def _is_sound(chunk: Chunk, keys: SealKeys, key_ids: Container[str]) -> bool:
-    if [*map(type, chunk)] != [str, int, int, int, int, str, bytes]:
+    if [*map(type, chunk)] != _CHUNK_TYPES:
         return False  # a damaged row can hold anything
     try:
         open_chunk(chunk, keys)
@@ -96,13 +113,21 @@ def _is_sound(chunk: Chunk, keys: SealKeys, key_ids: Container[str]) -> bool:
 
 
 def _gaps(database: sqlite3.Connection) -> Iterator[Damage]:
-    """Yield what is missing between the chunks of each topic and behind its last one."""
-    rows = database.execute(
-        "SELECT topic, first_offset, record_count FROM chunk UNION ALL SELECT name, next_offset, 0 FROM topic "
-        "ORDER BY 1, 2, 3"
-    )
+    """Yield what is missing between the chunks of each topic and behind its last one, and is not known to be lost."""
+    rows = database.execute(_KNOWN_AND_ENDS)
     topic, expected = "", 0
     for name, first_offset, record_count in rows:
         if name == topic and first_offset > expected:
-            yield Damage(name, expected, first_offset - expected, "the database was damaged here")
+            yield Damage(name, expected, first_offset - expected, _REASON)
         topic, expected = name, max(first_offset + record_count, expected if name == topic else 0)
+
+
+def _before_the_first(database: sqlite3.Connection) -> Iterator[Damage]:
+    """Yield what is missing before all that is known of each topic: records are deleted from the front, and counted."""
+    query = (
+        "SELECT name, coalesce(min(first_offset), next_offset), next_offset - deleted - coalesce(sum(record_count), 0) "  # noqa: S608 - a constant
+        f"FROM topic LEFT JOIN ({_KNOWN}) AS known ON known.topic = name GROUP BY name"
+    )
+    for name, first_offset, missing in database.execute(query):
+        if 0 < missing <= first_offset:
+            yield Damage(name, first_offset - missing, missing, _REASON)

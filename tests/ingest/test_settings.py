@@ -87,7 +87,7 @@ def test_unknown_name_suggests_the_nearest() -> None:
         ("INGEST_PORT", "65536", "expected a whole number from 0 to 65535, got '65536'"),
         ("INGEST_PORT", "-1", "expected a whole number from 0 to 65535, got '-1'"),
         ("INGEST_PORT", "٣", "expected a whole number from 0 to 65535, got '٣'"),
-        ("INGEST_SPOOL_BYTES_MAX", "1GB", "expected 64 KiB to 16384 GiB"),
+        ("INGEST_SPOOL_BYTES_MAX", "1GB", "expected 1 MiB to 16384 GiB"),
         ("INGEST_KAFKA_ALLOW_SINGLE_COPY", "yes", "expected true, false, 1 or 0, got 'yes'"),
         ("INGEST_KAFKA_SECURITY_PROTOCOL", "TLS", "expected one of PLAINTEXT, SSL"),
         ("INGEST_KAFKA_BOOTSTRAP", "kafka", "expected host:port"),
@@ -202,15 +202,16 @@ BROKEN = [
     ({"INGEST_WORKERS": "2"}, "INGEST_WORKERS above 1 needs INGEST_KAFKA_BOOTSTRAP"),
     ({"INGEST_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "INGEST_KAFKA_SECURITY_PROTOCOL with SASL needs"),
     ({"INGEST_KAFKA_SSL_CAFILE": "./no-such-file"}, "INGEST_KAFKA_SSL_CAFILE names a file"),
-    ({"INGEST_ACK_DEADLINE_MS": "9001"}, "INGEST_ACK_DEADLINE_MS must be at most 9000"),
+    ({"INGEST_ACK_DEADLINE_MS": "999"}, "INGEST_STALL_MS must not be larger than INGEST_ACK_DEADLINE_MS"),
+    ({"INGEST_ACK_DEADLINE_MS": "8001"}, "INGEST_STALL_MS and INGEST_ACK_DEADLINE_MS together must be at most 9000"),
     ({"INGEST_DRAIN_TIMEOUT_MS": "4000"}, "INGEST_DRAIN_TIMEOUT_MS must be larger than INGEST_ACK_DEADLINE_MS"),
     (
-        {
-            "INGEST_EVENT_BYTES_MAX": "64KiB",
-            "INGEST_BODY_INFLATED_BYTES_MAX": "64KiB",
-            "INGEST_BODY_BYTES_MAX": "64KiB",
-        },
-        "INGEST_EVENT_BYTES_MAX must be smaller than INGEST_BODY_INFLATED_BYTES_MAX",
+        {"INGEST_EVENT_BYTES_MAX": "64KiB", "INGEST_BODY_BYTES_MAX": "64KiB"},
+        "INGEST_EVENT_BYTES_MAX must be smaller than INGEST_BODY_BYTES_MAX",
+    ),
+    (
+        {"INGEST_SPOOL_BYTES_MAX": "1MiB", "INGEST_WORKERS": "2", "INGEST_KAFKA_BOOTSTRAP": "kafka:9092"},
+        "INGEST_SPOOL_BYTES_MAX must hold 1 MiB for each of INGEST_WORKERS",
     ),
     ({"INGEST_EVENT_BYTES_MAX": "900001"}, "INGEST_EVENT_BYTES_MAX must be at most 900000"),
     ({"INGEST_BODY_BYTES_MAX": "6MiB"}, "INGEST_BODY_BYTES_MAX must not be larger than INGEST_BODY_INFLATED_BYTES_MAX"),
@@ -239,8 +240,9 @@ def test_every_rule_is_tested() -> None:
     [
         {"INGEST_ADMIN_PORT": "8080", "INGEST_ADMIN_HOST": "10.0.0.1"},
         {"INGEST_PORT": "0", "INGEST_ADMIN_PORT": "0"},
-        {"INGEST_ACK_DEADLINE_MS": "9000"},
-        {"INGEST_KAFKA_BOOTSTRAP": "kafka:9092", "INGEST_SPOOL_KEY": "", "INGEST_WORKERS": "2"},
+        {"INGEST_ACK_DEADLINE_MS": "8000"},
+        {"INGEST_ACK_DEADLINE_MS": "4500", "INGEST_STALL_MS": "4500"},
+        {"INGEST_KAFKA_BOOTSTRAP": "kafka:9092", "INGEST_WORKERS": "2"},
     ],
 )
 def test_rules_let_pass(environ: dict[str, str]) -> None:
@@ -255,6 +257,7 @@ def test_warnings() -> None:
     told = warnings(
         load(
             {
+                **SERVE,
                 "INGEST_KAFKA_BOOTSTRAP": "localhost:9092,kafka:9092",
                 "INGEST_KAFKA_ALLOW_SINGLE_COPY": "true",
                 "INGEST_TRUSTED_PROXIES": "0.0.0.0/0",

@@ -60,6 +60,7 @@ def on_kafka(bootstrap: str, prefix: str, folder: Path, **more: str) -> dict[str
         "INGEST_KAFKA_BOOTSTRAP": bootstrap,
         "INGEST_KAFKA_ALLOW_SINGLE_COPY": "true",
         "INGEST_TOPIC_PREFIX": prefix,
+        "INGEST_SPOOL_KEY": SealKeys.generate(),
         **{f"INGEST_{name}": value for name, value in more.items()},
     }
 
@@ -106,6 +107,32 @@ def post(url: str, body: bytes, **headers: str) -> Answer:
     """Send a batch; `headers` are named with `_` for `-`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return ask(url, "/events", body, {"X-App-Id": APP, **named})
+
+
+def stored(answer: Answer) -> str:
+    """Return the promise that an answer gives, empty where it gives none."""
+    return str(answer.json().get("stored", ""))
+
+
+def is_drained(service: ServiceProcess) -> bool:
+    """Tell whether nothing waits in the spools and new records go to Kafka."""
+    told = figures(service)
+    return not told['ingest_spool_records{state="waiting"}'] and not told["ingest_breaker_open"]
+
+
+def assert_conserved(service: ServiceProcess) -> None:
+    """Check that every event and every spooled record has exactly one fate, as the figures tell."""
+    told = figures(service)
+    events = {name: told[f'ingest_events_total{{outcome="{name}"}}'] for name in ("accepted", "duplicate", "rejected")}
+    kept = {name: told[f'ingest_events_stored_total{{stored="{name}"}}'] for name in ("replicated", "spooled")}
+    spool = {
+        state: told[f'ingest_spool_records{{state="{state}"}}']
+        for state in ("stored", "drained", "waiting", "set_aside")
+    }
+
+    assert told["ingest_events_received_total"] == sum(events.values())
+    assert events["accepted"] == sum(kept.values())
+    assert spool["stored"] == spool["drained"] + spool["waiting"] + spool["set_aside"]
 
 
 def ready(service: ServiceProcess) -> Answer:

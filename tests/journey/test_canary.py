@@ -158,6 +158,7 @@ def test_nothing_planted_leaves_by_kafka(tmp_path: Path, kafka: KafkaCluster, to
         "INGEST_APPS_FILE": str(EXAMPLES / "apps.toml"),
         "INGEST_KAFKA_BOOTSTRAP": kafka.bootstrap,
         "INGEST_KAFKA_ALLOW_SINGLE_COPY": "true",
+        "INGEST_SPOOL_KEY": SealKeys.generate(),
         "INGEST_TOPIC_PREFIX": topic_prefix,
         "INGEST_LOG_LEVEL": "debug",
     }

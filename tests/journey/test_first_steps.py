@@ -20,6 +20,7 @@ from ingest.cli.dev import EXAMPLES
 from ingest.transport.contract import Delivered, Topic
 from ingest.transport.kafka.connection import Connection
 from ingest.transport.kafka.source import KafkaSource
+from ingest.transport.sealed import SealKeys
 from tests.journey.caller import Caller, read_answer
 from tests.journey.waiting import figure, until
 from tests.support.service import ServiceProcess
@@ -107,6 +108,7 @@ def test_every_example_arrives_on_kafka(tmp_path: Path, kafka: KafkaCluster, top
         "INGEST_APPS_FILE": str(EXAMPLES / "apps.toml"),
         "INGEST_KAFKA_BOOTSTRAP": kafka.bootstrap,
         "INGEST_KAFKA_ALLOW_SINGLE_COPY": "true",
+        "INGEST_SPOOL_KEY": SealKeys.generate(),
         "INGEST_TOPIC_PREFIX": topic_prefix,
     }
     with ServiceProcess(env, folder=tmp_path) as service:

@@ -305,7 +305,7 @@ def test_too_much_in_flight(tmp_path: Path) -> None:
 def test_nowhere_to_store(tmp_path: Path) -> None:
     """503 UNAVAILABLE once the local log is full; then nothing is acknowledged."""
     batch = json.dumps({"events": [{**EVENT, "n": n, "pad": "x" * 2_000} for n in range(10)]}).encode()
-    with small(tmp_path, SPOOL_BYTES_MAX="524288", ACK_DEADLINE_MS="1000") as service:
+    with small(tmp_path, SPOOL_BYTES_MAX="1MiB", ACK_DEADLINE_MS="1000") as service:
         caller = Caller(service.url)
         answers = [caller.post(batch) for _ in range(60)]
     refused = [answer for answer in answers if answer.status != 202]

@@ -10,12 +10,12 @@ aiokafka's own idempotence stays off: with it a batch that meets a silent broker
 and `stop()` hangs. Without it a batch fails at its deadline and the producer works on. Consumers drop repeats by the
 identity of an event either way.
 
-A failure makes the publisher unhealthy, and a balancer may send no more traffic by which it could show that it has
-recovered. So the brokers are asked in the background until they answer again.
+A round that is not acknowledged within `stall_ms` says that the producer is stuck. Everything that waits is told so at
+once, the producer is thrown away with all that it holds, and another one is made, again and again until brokers answer.
+What the old one had on the wire may still arrive.
 """
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -37,6 +37,7 @@ from ingest.transport.contract import (
     Unavailable,
 )
 from ingest.transport.kafka.connection import Connection
+from ingest.transport.kafka.discard import discard
 from ingest.transport.kafka.topics import TopicPlan, check, ensure_topics
 
 LINGER_S: Final = 0.002  # 0.2 ms costs four times the CPU at one event a request, 5 ms saves nothing
@@ -44,8 +45,10 @@ ROUND_BYTES_MAX: Final = 512 * 1024  # of one partition's batch; the brokers' ow
 FILL_S: Final = 0.25  # the records of a round share the deadline of its first, so none may join much later
 RECORD_BYTES_MAX: Final = 1_000_000  # of key and value; with its batch around it a broker takes about 1 MB
 START_S: Final = 5.0  # longest wait of the start for brokers that are silent; then it goes on without them
+CONNECT_S: Final = 5.0
 RECONNECT_S: Final = 1.0
 CANCEL_S: Final = 1.0
+PAUSE_S: Final = 0.2  # a timer that comes later than this tells of a process that was paused
 _HEADERS: Final = list(SCHEMA)
 
 _log = structlog.get_logger(__name__)
@@ -54,29 +57,30 @@ _log = structlog.get_logger(__name__)
 class _Round:
     """What leaves together: batches by topic and partition, and the requests that wait for all of them.
 
-    `due` is called `LINGER_S` after the begin and `late` at the deadline; by then all waiters have been answered.
+    `due` is called `LINGER_S` after the begin, `late` at the deadline.
     """
 
-    __slots__ = ("_late", "batches", "began", "deadline", "expired", "is_due", "linger", "waiters")
+    __slots__ = ("_late", "_loop", "batches", "began", "deadline", "is_due", "linger", "waiters")
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         deadline_s: float,
         due: Callable[["_Round"], None],
-        late: Callable[["_Round"], None],
+        late: Callable[[], None],
     ) -> None:
         self.batches: dict[Topic, list[Any]] = {}
         self.waiters: list[asyncio.Future[bool]] = []
         self.began = time.monotonic()
         self.is_due = False
-        self.expired = False
         self.linger = loop.call_later(LINGER_S, due, self)
-        self.deadline = loop.call_later(deadline_s, self._expire)
+        self.deadline = loop.call_later(deadline_s, self._expire, loop.time() + deadline_s)
+        self._loop = loop
         self._late = late
 
     def settle(self, *, stored: bool) -> None:
         """Answer all who wait, each by a future of its own: one that is cancelled takes nobody along."""
+        self.linger.cancel()
         self.deadline.cancel()
         for waiter in self.waiters:
             if not waiter.done():
@@ -85,19 +89,29 @@ class _Round:
     def records(self) -> int:
         return sum(batch.record_count() for batches in self.batches.values() for batch in batches)
 
-    def _expire(self) -> None:
-        self.expired = True
-        self.settle(stored=False)
-        self._late(self)
+    def _expire(self, due: float) -> None:
+        """Be late, unless this process stood still itself: then acknowledgements may lie there unread."""
+        now = self._loop.time()
+        if now - due > PAUSE_S:
+            self.deadline = self._loop.call_later(PAUSE_S, self._expire, now + PAUSE_S)
+        else:
+            self._late()
 
 
 class KafkaPublisher:
-    """A `Publisher` over one aiokafka producer."""
+    """A `Publisher` over one aiokafka producer at a time.
 
-    def __init__(self, connection: Connection, plan: TopicPlan, *, ack_deadline_ms: int) -> None:
+    `ack_deadline_ms` bounds the wait of a request, `stall_ms` the age of a record from which the producer counts as
+    stuck; without it the deadline does.
+    """
+
+    def __init__(
+        self, connection: Connection, plan: TopicPlan, *, ack_deadline_ms: int, stall_ms: int | None = None
+    ) -> None:
         self._connection = connection
         self._plan = plan
         self._deadline_s = ack_deadline_ms / 1000
+        self._stall_s = min(ack_deadline_ms, stall_ms or ack_deadline_ms) / 1000
         self._producer: AIOKafkaProducer | None = None
         self._partitions: dict[Topic, int] = {}
         self._reason = "Kafka has not been reached yet"
@@ -106,10 +120,11 @@ class KafkaPublisher:
         self._flying: _Round | None = None
         self._commits: asyncio.Task[None] | None = None
         self._connects: asyncio.Task[None] | None = None
-        self._probes: asyncio.Task[None] | None = None
+        self._discards: set[asyncio.Task[None]] = set()
         self._closed = False
         self.rounds_total = 0
         self.failures_total = 0
+        self.replacements_total = 0
 
     async def start(self) -> None:
         """See `Publisher.start`."""
@@ -168,17 +183,15 @@ class KafkaPublisher:
         if self._closed:
             return
         self._closed = True
-        for task in (self._connects, self._probes):
-            if task is not None:
-                await self._end(task, 0)
+        if self._connects is not None:
+            await self._end(self._connects, 0)
         if self._filling is not None:
             self._seal()
         if self._commits is not None:
-            await self._end(self._commits, self._deadline_s)
-        for round_ in self._pending():
-            round_.settle(stored=False)
-        if self._producer is not None:
-            await self._end(self._loop.create_task(self._producer.stop()), self._deadline_s)
+            await self._end(self._commits, self._stall_s)
+        self._throw_away()
+        if self._discards:
+            await asyncio.wait(self._discards, timeout=self._stall_s)
 
     async def _end(self, task: "asyncio.Task[None]", timeout_s: float) -> None:
         """Give a task time to end, then cancel it; a task that does not even heed that is left to the loop's end."""
@@ -193,6 +206,13 @@ class KafkaPublisher:
 
     async def _connect(self) -> None:
         """Check the topics and start the producer. Raises `Unavailable` or `ConfigurationError`."""
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await self._begin()
+        except TimeoutError:
+            raise Unavailable("Kafka does not answer in time") from None
+
+    async def _begin(self) -> None:
         states = await ensure_topics(self._connection, self._plan)
         check(states)
         producer = AIOKafkaProducer(
@@ -200,15 +220,17 @@ class KafkaPublisher:
             enable_idempotence=False,
             max_batch_size=ROUND_BYTES_MAX,
             max_request_size=16 * ROUND_BYTES_MAX,
-            request_timeout_ms=int(self._deadline_s * 1000),
+            request_timeout_ms=int(self._deadline_s * 1000),  # never reached: a round expires earlier
             retry_backoff_ms=50,
             metadata_max_age_ms=60_000,
             **self._connection.arguments(),
         )
         try:
             await producer.start()
-        except (KafkaError, OSError) as error:
-            await producer.stop()
+        except BaseException as error:
+            await discard(producer)
+            if not isinstance(error, KafkaError | OSError):
+                raise
             raise Unavailable(f"Kafka does not answer: {type(error).__name__}") from error
         self._partitions = {state.topic: state.partitions for state in states}
         self._producer = producer
@@ -222,23 +244,17 @@ class KafkaPublisher:
                 await attempt
             except (Unavailable, ConfigurationError) as error:
                 self._reason = str(error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt may fare better
+                self._reason = f"Kafka cannot be used: {type(error).__name__}"
+                _log.error("bug", error=error)
             else:
                 _log.info("kafka_connected")
                 return
             await asyncio.sleep(RECONNECT_S)
             attempt = self._connect()
 
-    async def _probe(self, producer: AIOKafkaProducer) -> None:
-        """Ask the brokers until they answer: they may take records again, which only a round can show for certain."""
-        while self._reason:
-            await asyncio.sleep(RECONNECT_S)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._deadline_s):
-                    if await producer.client.force_metadata_update():
-                        self._reason = ""
-
     def _open(self) -> _Round:
-        self._filling = _Round(self._loop, self._deadline_s, self._due, self._late)
+        self._filling = _Round(self._loop, self._stall_s, self._due, self._stalled)
         return self._filling
 
     def _due(self, round_: _Round) -> None:
@@ -249,16 +265,28 @@ class KafkaPublisher:
             round_.is_due = True
             round_.linger = self._loop.call_later(FILL_S - LINGER_S, self._due, round_)
 
-    def _late(self, round_: _Round) -> None:
-        self._failed("Kafka did not acknowledge in time")
-        if round_ is self._filling:
-            self._seal()
+    def _stalled(self) -> None:
+        """Tell everybody who waits, and begin anew with another producer."""
+        self._reason = "Kafka did not acknowledge in time"
+        _log.warning("kafka_producer_replaced", reason=self._reason)
+        self.replacements_total += 1
+        self._throw_away()
+        if not self._closed:
+            self._connects = self._loop.create_task(self._keep_connecting(self._loop.create_task(self._connect())))
 
-    def _failed(self, reason: str) -> None:
-        """Be unhealthy until a round is acknowledged, or the brokers answer again."""
-        self._reason = reason
-        if not self._closed and self._producer is not None and (self._probes is None or self._probes.done()):
-            self._probes = self._loop.create_task(self._probe(self._producer))
+    def _throw_away(self) -> None:
+        """Give up the producer and all rounds; who waits for one is told that it is not known to be stored."""
+        producer, self._producer = self._producer, None
+        if self._commits is not None:
+            self._commits.cancel()
+        for round_ in self._pending():
+            round_.settle(stored=False)
+        self._filling = self._flying = self._commits = None
+        self._sealed.clear()
+        if producer is not None:
+            discarding = self._loop.create_task(discard(producer))
+            self._discards.add(discarding)
+            discarding.add_done_callback(self._discards.discard)
 
     def _batches(self, round_: _Round, topic: Topic) -> list[Any]:
         assert self._producer is not None
@@ -281,13 +309,12 @@ class KafkaPublisher:
             self._commits = self._loop.create_task(self._commit_sealed())
 
     async def _commit_sealed(self) -> None:
-        """Send one round after another until none waits. One that has expired is not sent: it was refused already."""
+        """Send one round after another until none waits."""
         while self._sealed or (self._filling is not None and self._filling.is_due):
             if not self._sealed:
                 self._seal()
             self._flying = round_ = self._sealed.popleft()
-            if not round_.expired:
-                round_.settle(stored=await self._commit(round_))
+            round_.settle(stored=await self._commit(round_))
             self._flying = None
 
     async def _commit(self, round_: _Round) -> bool:
@@ -304,7 +331,7 @@ class KafkaPublisher:
             results = [error]
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures:
-            self._failed(f"Kafka did not acknowledge: {type(failures[0]).__name__}")
+            self._reason = f"Kafka did not acknowledge: {type(failures[0]).__name__}"
         else:
             self._reason = ""
         self.rounds_total += 1
