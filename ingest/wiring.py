@@ -22,12 +22,14 @@ from ingest.registry.rate import EventRate
 from ingest.registry.snapshot import Registry, Snapshot, unconfigured
 from ingest.registry.toml_file import TomlRegistry
 from ingest.settings import Settings, warnings
+from ingest.telemetry.catalog import OTHER
 from ingest.telemetry.log import Log, configure
 from ingest.telemetry.metrics import Figures
 from ingest.telemetry.sentry import start as start_sentry
 from ingest.transport.breaker import Breaker
 from ingest.transport.contract import ConfigurationError, Source, Topic
 from ingest.transport.fallback import FallbackPublisher
+from ingest.transport.files import private_folder
 from ingest.transport.kafka.connection import Connection
 from ingest.transport.kafka.publisher import KafkaPublisher
 from ingest.transport.kafka.source import KafkaSource
@@ -132,8 +134,17 @@ def open_log(settings: Settings) -> Log:
     return configure(settings.log_level, report=sentry.report)
 
 
+def open_data_dir(settings: Settings) -> None:
+    """Make the data folder, for this user alone. Raises `ConfigurationError`."""
+    try:
+        private_folder(settings.data_dir)
+    except OSError as error:
+        raise ConfigurationError(f"INGEST_DATA_DIR cannot be used: {error}") from error
+
+
 def build_worker(settings: Settings) -> Worker:
-    """Put one serving process together."""
+    """Put one serving process together. Raises `ConfigurationError`."""
+    open_data_dir(settings)
     clock, figures, log = SystemClock(), Figures(), open_log(settings)
     rate = EventRate(share=settings.workers)
     registry = _registry(settings, clock, rate)
@@ -161,7 +172,11 @@ def build_worker(settings: Settings) -> Worker:
     limits = ConnectionLimits(settings.header_bytes_max, settings.header_timeout_ms, settings.connections_max)
     server = public_server(
         surface(collect, figures, log.requests),
-        protocol_class(limits, figures.refused),
+        protocol_class(
+            limits,
+            figures.refused,
+            lambda request_id, code: log.requests.write_plain(request_id, OTHER, code.value.status, 0.0, code.name),
+        ),
         keep_alive_ms=settings.keep_alive_timeout_ms,
         drain_ms=int(settings.drain_timeout_ms * _DRAIN_SHARE),
     )

@@ -23,7 +23,7 @@ It says nothing of own addresses (see `OwnAddresses.needles`), of advertising id
 ROUNDS_MAX: Final = 4
 """How often a text is looked at again because a cut may have joined what stood around it."""
 
-EDITS_MAX: Final = 256
+EDITS_MAX: Final = 1024
 """Places that are changed in the texts of one event at most. A text with more of them is cut out whole, so that what a
 text costs is bounded by its length and this number, and not by what somebody made of it."""
 

@@ -37,6 +37,9 @@ def main() -> None:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Abort:
         code = 1
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "")
+        code = 0
     except click.ClickException as error:
         click.echo(f"ingest: {' '.join(error.format_message().split())}", err=True)
         code = 1
@@ -45,7 +48,7 @@ def main() -> None:
             click.echo(f"ingest: {line}", err=True)
         code = 1
     except RegistryError as error:
-        click.echo(f"ingest: the registry of apps cannot be used: {error}", err=True)
+        click.echo(f"ingest: INGEST_APPS_FILE cannot be used: {error}", err=True)
         code = 1
     except (ConfigurationError, SentryError, Unavailable, OSError) as error:
         click.echo(f"ingest: {error}", err=True)

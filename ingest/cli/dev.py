@@ -13,11 +13,14 @@ import ingest
 from ingest.cli.environment import DEV_FILE, read_settings
 from ingest.cli.serve import serve_alone
 from ingest.settings import Settings
+from ingest.transport.files import FileLock
 from ingest.transport.sealed import SealKeys
-from ingest.wiring import key_path
+from ingest.wiring import key_path, open_data_dir
 
 CHECKOUT: Final = Path(ingest.__file__).parent.parent
 EXAMPLES: Final = CHECKOUT / "examples"
+LOCK: Final = "dev.lock"
+"""Held in the data folder while `ingest dev` runs: what it writes there belongs to one of them."""
 
 
 @click.command()
@@ -31,7 +34,10 @@ def dev(*, kafka: bool) -> None:
     if not EXAMPLES.is_dir():
         raise click.ClickException("`ingest dev` needs a checkout of the project, for its examples")
     with contextlib.ExitStack() as stack:
-        started = stack.enter_context(_kafka()) if kafka else {}
+        settings = read_settings("dev", {**_defaults(), **os.environ})
+        open_data_dir(settings)
+        stack.callback(FileLock(settings.data_dir / LOCK, f"the data folder {settings.data_dir}").release)
+        started = stack.enter_context(_kafka(settings.data_dir)) if kafka else {}
         given = {**_defaults(), **started, **os.environ}
         settings = read_settings("dev", given)
         _generate_key(settings)
@@ -48,7 +54,7 @@ def _defaults() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _kafka() -> Iterator[dict[str, str]]:
+def _kafka(data_dir: Path) -> Iterator[dict[str, str]]:
     """Run a broker of our own and yield the settings by which it is found."""
     try:
         from devservices.errors import DevServiceError  # noqa: PLC0415 - only a checkout has it
@@ -57,9 +63,8 @@ def _kafka() -> Iterator[dict[str, str]]:
         raise click.ClickException(
             "--kafka needs a checkout of the project; set INGEST_KAFKA_BOOTSTRAP instead"
         ) from None
-    folder = Path(os.environ.get("INGEST_DATA_DIR", "var")).absolute() / "kafka"
     try:
-        with KafkaCluster(folder, report=lambda line: click.echo(line, err=True)) as cluster:
+        with KafkaCluster(data_dir.absolute() / "kafka", report=lambda line: click.echo(line, err=True)) as cluster:
             yield {"INGEST_KAFKA_BOOTSTRAP": cluster.bootstrap, "INGEST_KAFKA_ALLOW_SINGLE_COPY": "true"}
     except DevServiceError as error:
         raise click.ClickException(str(error)) from None
@@ -68,7 +73,6 @@ def _kafka() -> Iterator[dict[str, str]]:
 def _generate_key(settings: Settings) -> None:
     """Make the key of the local log if none is configured, readable by this user alone."""
     path = key_path(settings)
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if settings.spool_key is None and not path.exists():
         _write_private(path, SealKeys.generate())
 

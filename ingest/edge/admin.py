@@ -1,12 +1,15 @@
 """The admin surface, never public: is this process alive, may it get traffic, and its figures."""
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import msgspec
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from ingest.edge.framework import Framed
 
 Readiness = Callable[[], Awaitable[list[str]]]
 """Answers with the reasons why no traffic should come, none when it may."""
@@ -15,7 +18,10 @@ Exposition = Callable[[], Awaitable[bytes]]
 """Answers with the figures of all workers in the text format of Prometheus."""
 
 
-def admin(readiness: Readiness, exposition: Exposition) -> Starlette:
+METHODS: Final = dict.fromkeys(("/live", "/ready", "/metrics"), ("GET", "HEAD"))
+
+
+def admin(readiness: Readiness, exposition: Exposition) -> ASGIApp:
     """Return the application behind the admin port."""
 
     async def live(_: Request) -> Response:
@@ -30,7 +36,8 @@ def admin(readiness: Readiness, exposition: Exposition) -> Starlette:
     async def metrics(_: Request) -> Response:
         return Response(await exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    return Starlette(routes=[Route("/live", live), Route("/ready", ready), Route("/metrics", metrics)])
+    routes = [Route("/live", live), Route("/ready", ready), Route("/metrics", metrics)]
+    return Framed(routes, METHODS, lambda *_: None, cors=False)
 
 
 def _json(body: object, status: int = 200) -> Response:

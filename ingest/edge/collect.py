@@ -159,6 +159,7 @@ class Collect:
         named = headers.get(b"x-app-id")
         if named:
             call.app = admit(self._registry.current(), named.decode("latin-1"))
+            self._rate.check(call.app, self._clock.monotonic_ms())
         call.slot = slot = self._in_flight.enter()
         raw = await read_body(
             receive,
@@ -179,7 +180,7 @@ class Collect:
             raise Refusal(Code.ALL_EVENTS_REJECTED, details={"rejected": call.done.rejected})
         processed = perf_counter()
         call.accepted = len(call.done.records)
-        call.stored = await self._publish(call.done, now_ms)
+        call.stored = await self._publish(call, now_ms)
         self._figures.stages(read - call.begun, inflated - read, processed - inflated, perf_counter() - processed)
         return _accepted(call)
 
@@ -212,8 +213,11 @@ class Collect:
         slot.grow(len(body))
         return body
 
-    async def _publish(self, done: Processed, now_ms: int) -> Stored:
+    async def _publish(self, call: Call, now_ms: int) -> Stored:
         """Store the records of a batch, and let go of them: they are most of what a waiting request holds."""
+        app, done, received = call.app, call.done, call.received
+        assert app is not None
+        assert done is not None
         self._figures.publish_rounds += 1
         records, done.records = done.records, []
         storing = self._publisher.publish(Topic.EVENTS, records, now_ms)
@@ -222,6 +226,7 @@ class Collect:
             return await storing
         except Unavailable:
             self._figures.publish_failed("unavailable")
+            self._rate.refund(app, received)
             raise Refusal(Code.UNAVAILABLE) from None
         except RecordTooLarge:
             self._figures.publish_failed("record_too_large")

@@ -38,12 +38,18 @@ class ConnectionLimits(NamedTuple):
     connections_max: int
 
 
-def protocol_class(limits: ConnectionLimits, on_refused: Callable[[RefusalReason], None]) -> type["EdgeProtocol"]:
-    """Return the class for `uvicorn.Config(http=...)`; `on_refused` hears of every connection that is ended here.
+def protocol_class(
+    limits: ConnectionLimits,
+    on_refused: Callable[[RefusalReason], None] = lambda _: None,
+    on_answered: Callable[[str, Code], None] = lambda _request_id, _code: None,
+) -> type["EdgeProtocol"]:
+    """Return the class for `uvicorn.Config(http=...)`.
 
+    `on_refused` hears of every connection that is ended here, `on_answered` of every request id that is answered here.
     Leave uvicorn's `limit_concurrency` unset, its answer is plain text, and name `interface="asgi3"`.
     """
-    return type("LimitedEdgeProtocol", (EdgeProtocol,), {"limits": limits, "on_refused": staticmethod(on_refused)})
+    hooks = {"on_refused": staticmethod(on_refused), "on_answered": staticmethod(on_answered)}
+    return type("LimitedEdgeProtocol", (EdgeProtocol,), {"limits": limits, **hooks})
 
 
 class EdgeProtocol(HttpToolsProtocol):
@@ -77,6 +83,10 @@ class EdgeProtocol(HttpToolsProtocol):
     @staticmethod
     def on_refused(reason: RefusalReason) -> None:
         """Hear of a connection that is ended here; `protocol_class` puts the listener in this place."""
+
+    @staticmethod
+    def on_answered(request_id: str, code: Code) -> None:
+        """Hear of a request that is answered here; as above."""
 
     # The connection's life
 
@@ -201,6 +211,10 @@ class EdgeProtocol(HttpToolsProtocol):
         self.scope = None  # type: ignore[assignment] # no head is under way, and the request has its scope
         self.headers = []  # what comes now are trailers, which are no headers
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header without the blanks behind its value, which RFC 9110 does not count to it."""
+        super().on_header(name, value.rstrip(b" \t"))
+
     def on_body(self, body: bytes) -> None:
         """Hand on a piece of the body."""
         self._fed_bytes = 0
@@ -278,6 +292,7 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def _error(self, code: Code) -> bytes:
         request_id = new_request_id()
+        self.on_answered(request_id, code)
         body = envelope(code, request_id)
         headers = [*self.server_state.default_headers, *error_headers(code, request_id, len(body))]
         lines = [STATUS_LINE[code.value.status], *(b"%b: %b\r\n" % header for header in headers)]

@@ -3,14 +3,15 @@
 import contextlib
 import socket
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from ingest.edge.protocol import EdgeProtocol
+from ingest.edge.protocol import ConnectionLimits, EdgeProtocol, protocol_class
 
 BACKLOG: Final = 2048
+_ADMIN_LIMITS: Final = ConnectionLimits(header_bytes_max=32 * 1024, header_timeout_ms=5_000, connections_max=256)
 
 
 class Server(uvicorn.Server):
@@ -29,10 +30,10 @@ def public_server(app: ASGIApp, protocol: type[EdgeProtocol], *, keep_alive_ms: 
 
 def admin_server(app: ASGIApp) -> Server:
     """Return the server of the admin surface."""
-    return _server(app, "httptools", keep_alive_s=5, drain_s=1)
+    return _server(app, protocol_class(_ADMIN_LIMITS), keep_alive_s=5, drain_s=1)
 
 
-def _server(app: ASGIApp, protocol: Any, *, keep_alive_s: int, drain_s: int) -> Server:
+def _server(app: ASGIApp, protocol: type[EdgeProtocol], *, keep_alive_s: int, drain_s: int) -> Server:
     return Server(
         uvicorn.Config(
             app,

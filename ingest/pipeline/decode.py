@@ -48,7 +48,7 @@ def _checked(events: Any, events_max: int) -> list[Any]:
 def _batch(root: JsonObject, events: list[Any], repaired: frozenset[int] = frozenset()) -> Decoded:
     first = events[0]
     app_id = root.pop("app_id", None)
-    if app_id is None and type(first) is dict:
+    if (app_id is None or app_id == "") and type(first) is dict:
         app_id = first.get("app_id")
     return Decoded(events, _id(app_id) or None, _take(root, "batch_id"), _take(root, "sent_at"), root, repaired)
 

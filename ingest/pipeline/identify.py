@@ -21,8 +21,11 @@ from normalize import Family, Note, OwnAddresses
 from normalize.query import advertising_values
 from normalize.scrub import Scrubber
 
-MARKS_MAX: Final = 30_000
-"""Places to look at in the texts of one batch: 30 for each of 1000 events, and less than a second of work."""
+MARKS_OWN: Final = 128
+"""Places in its texts that every event may have looked at, so that none is refused because of its neighbours."""
+
+MARKS_SHARED: Final = 30_000
+"""Places beyond those, for all events of a batch together: with them a batch costs less than a second of work."""
 
 UNEXPECTED_TYPE: Final = "unexpected_type"
 _NAMES_MAX: Final = 4096  # learned names; bounded, because clients make them up
@@ -64,10 +67,18 @@ _scratch = bytearray(4096)  # one buffer for all events: growing a new one costs
 class Budget:
     """How many places may still be looked at in the texts of a batch; each costs some microseconds."""
 
-    __slots__ = ("marks_left",)
+    __slots__ = ("_shared_left",)
 
     def __init__(self) -> None:
-        self.marks_left = MARKS_MAX
+        self._shared_left = MARKS_SHARED
+
+    def spend(self, marks: int) -> bool:
+        """Take what an event needs beyond its own share; False, with nothing taken, where that is too much."""
+        beyond = marks - MARKS_OWN
+        if beyond > self._shared_left:
+            return False
+        self._shared_left -= max(0, beyond)
+        return True
 
 
 class _NotSimpleError(Exception):
@@ -94,6 +105,7 @@ def identify(
     except _NotSimpleError:
         # What was changed so far the walk would have changed alike, so it goes on from here.
         simple = False
+        notes = [note for note in notes if note != UNEXPECTED_TYPE] + _unexpected(event)
         if _deeper_than(nesting_max, event):
             return _refused(_TOO_DEEP, event, own, hunted)
     except _TooDeepError:
@@ -107,9 +119,7 @@ def identify(
     walk = not simple or _holds_id(text, own, hunted)
     if not walk and not ("@" in text or "%" in text or "+" in text or "=" in text):
         return Identified(event, bytes(_scratch), tuple(notes) if len(notes) < 2 else _ordered(notes))
-    budget = budget or Budget()
-    budget.marks_left -= sum(map(text.count, _MARKS))
-    if budget.marks_left < 0:
+    if not (budget or Budget()).spend(sum(map(text.count, _MARKS))):
         return _refused(TOO_DENSE, event, own, hunted)
     clean: JsonObject = event
     if walk or not _scrub_marked(event, own, hunted, notes):
@@ -152,10 +162,19 @@ def _apply(members: JsonObject, typed: frozenset[str], notes: list[str], hunted:
             _apply(value, _NONE, notes, hunted, depth - 1)
         elif kind is list:
             _items(value, notes, hunted, depth - 1)
-        if kind is not str and name in typed and value is not None and (kind is not int or name in _TEXT):
+        if kind is not str and name in typed and _is_unexpected(name, value):
             notes.append(UNEXPECTED_TYPE)
     if marked:
         _apply_marked(members, marked, notes, hunted)
+
+
+def _is_unexpected(name: str, value: Any) -> bool:
+    """Tell whether a known member has a type that it should not have; null counts as absent, integers pass as ids."""
+    return type(value) is not str and value is not None and (type(value) is not int or name in _TEXT)
+
+
+def _unexpected(event: JsonObject) -> list[str]:
+    return [UNEXPECTED_TYPE] if any(_is_unexpected(name, event[name]) for name in _TYPED & event.keys()) else []
 
 
 def _items(items: list[Any], notes: list[str], hunted: list[str], depth: int) -> None:

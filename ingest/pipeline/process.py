@@ -7,8 +7,7 @@ import re
 from typing import Any, Final
 
 import normalize
-from ingest.errors import Code, Refusal
-from ingest.event import Decoded, Processed, Record, ValidEvent
+from ingest.event import Decoded, Identified, Processed, Record, ValidEvent
 from ingest.outcome import Fault, Rejection
 from ingest.pipeline.encode import ROOT_BYTES_MAX, Frame
 from ingest.pipeline.identify import TOO_DENSE, UNEXPECTED_TYPE, Budget, identify
@@ -19,7 +18,7 @@ from normalize import OwnAddresses
 
 SURROGATE_REPLACED: Final = "surrogate_replaced"
 MEMBER_LOST: Final = "member_lost"  # a member of the root cannot be represented and is left out
-ROOT_NESTING_MAX: Final = 16
+ROOT_ID_CHARS_MAX: Final = 200  # what is left of a batch id or a time, where the root is larger than it may be
 
 _is_uuid = re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}").fullmatch
 
@@ -27,11 +26,11 @@ _is_uuid = re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}").f
 def process(batch: Decoded, request: Request, limits: Limits) -> Processed:
     """Return the records of a batch, and a verdict on every event that has none.
 
-    The events of `batch` may be changed in place. Raises `Refusal` where the batch's root is too large.
+    The events of `batch` may be changed in place.
     """
     app_id, own = request.app.id, request.own
     event_bytes_max, nesting_max, repaired = limits.event_bytes_max, limits.nesting_max, batch.repaired
-    shared_notes = _identify_root(batch, own)
+    shared_notes = _identify_root(batch, own, nesting_max)
     frame = Frame(batch, request)
     records: list[Record] = []
     rejected: list[Rejection] = []
@@ -61,8 +60,12 @@ def process(batch: Decoded, request: Request, limits: Limits) -> Processed:
     return Processed(records, len(batch.events) - len(records) - len(rejected), rejected, notes)
 
 
-def _identify_root(batch: Decoded, own: OwnAddresses) -> tuple[str, ...]:
-    """Apply the identity rules to the members of the batch's root; return the notes, which every record carries."""
+def _identify_root(batch: Decoded, own: OwnAddresses, nesting_max: int) -> tuple[str, ...]:
+    """Apply the identity rules to the members of the batch's root; return the notes, which every record carries.
+
+    What every record would have to carry is bounded. Beyond that, as with what cannot be represented, the members
+    without a name of their own are left out, and the events do not pay for it.
+    """
     if _is_usual(batch):
         return ()
     named = {"batch_id": batch.batch_id, "sent_at": batch.sent_at}
@@ -73,9 +76,12 @@ def _identify_root(batch: Decoded, own: OwnAddresses) -> tuple[str, ...]:
     if not named.keys().isdisjoint(batch.extra):
         odd.append(UNEXPECTED_TYPE)
     root = {name: value for name, value in named.items() if value is not None} | batch.extra
-    clean = identify(ValidEvent(root), own, bytes_max=ROOT_BYTES_MAX, nesting_max=ROOT_NESTING_MAX)
+    clean = identify(ValidEvent(root), own, bytes_max=ROOT_BYTES_MAX, nesting_max=nesting_max)
     if isinstance(clean, Fault):
-        raise Refusal(Code.PAYLOAD_TOO_LARGE, details={"limit": "root_bytes", "max": ROOT_BYTES_MAX})
+        odd.append(MEMBER_LOST)
+        few = {name: value[:ROOT_ID_CHARS_MAX] for name, value in named.items() if value is not None}
+        clean = identify(ValidEvent(few), own, bytes_max=ROOT_BYTES_MAX, nesting_max=nesting_max)
+        assert isinstance(clean, Identified)
     batch.extra = clean.event
     if batch.batch_id is not None:
         batch.batch_id = batch.extra.pop("batch_id", None)
@@ -101,6 +107,8 @@ def _reject(index: int, fault: Fault, sent: Any, own: OwnAddresses) -> Rejection
 def _echo(sent: Any, own: OwnAddresses) -> str | None:
     """Return the event's id where the identity rules leave it unchanged."""
     given = sent.get("event_id") if type(sent) is dict else None
+    if type(given) is int:
+        given = str(given)
     if type(given) is not str or not given or len(given) > EVENT_ID_CHARS_MAX:
         return None
     clean, _ = normalize.scrub_text(given, own, normalize.advertising_ids(sent))

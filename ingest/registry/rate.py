@@ -46,6 +46,13 @@ class EventRate:
             credit = self._credit(app.id, app.events_per_minute_max, monotonic_ms)
             self._buckets[app.id] = (credit - events * self._event_units, monotonic_ms)
 
+    def refund(self, app: App, events: int) -> None:
+        """Give back what a batch was charged that was not stored: its client sends it again."""
+        bucket = self._buckets.get(app.id)
+        if bucket is not None:
+            units, since_ms = bucket
+            self._buckets[app.id] = units + events * self._event_units, since_ms
+
     def retain(self, app_ids: Container[str]) -> None:
         """Forget the buckets of all other apps."""
         self._buckets = {app_id: bucket for app_id, bucket in self._buckets.items() if app_id in app_ids}

@@ -141,9 +141,11 @@ class RequestLog:
         )
         self._writer.write(self._encode(line) + b"\n")
 
-    def write_plain(self, request_id: str, route: str, status: int, seconds: float) -> None:
-        """Write the line of any other request."""
+    def write_plain(self, request_id: str, route: str, status: int, seconds: float, code: str | None = None) -> None:
+        """Write the line of any other request; `code` is that of an error."""
         level = "error" if status == 500 else "info"
         if LEVELS[level] >= self._level_min:
-            line = RequestLine(self._now(), level, "request", request_id, route, status, round(seconds * 1_000, 3))
+            line = RequestLine(
+                self._now(), level, "request", request_id, route, status, round(seconds * 1_000, 3), code
+            )
             self._writer.write(self._encode(line) + b"\n")

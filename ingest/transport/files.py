@@ -1,5 +1,6 @@
 """What the operating system does for files: a lock that dies with its holder, names made durable, where a folder is."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -32,6 +33,16 @@ class FileLock:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def private_folder(folder: Path) -> None:
+    """Make `folder` if it is not there, and keep others out of it. Raises `OSError`.
+
+    Its parents are made as the system makes folders. One that belongs to somebody else keeps its mode.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.suppress(PermissionError):
+        folder.chmod(0o700)
 
 
 _NETWORK_FILE_SYSTEMS: Final = frozenset(

@@ -18,7 +18,7 @@ from typing import Final
 from ingest.clock import Clock, SystemClock
 from ingest.event import Record
 from ingest.transport.contract import ConfigurationError, Health, RecordTooLarge, Stored, Topic, Unavailable
-from ingest.transport.files import FileLock
+from ingest.transport.files import FileLock, private_folder, refuse_network_file_system
 from ingest.transport.log_format import LOCK, Batch, Damage, Disk, Totals, encode_records
 from ingest.transport.log_store import Expired, LogStore
 from ingest.transport.log_writer import Append, Delete, Inbox, LogWriter, SetAside, Stop
@@ -181,8 +181,8 @@ class LocalLog:
 
     def _take_folder(self) -> FileLock:
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._folder.chmod(0o700)
+            private_folder(self._folder)
+            refuse_network_file_system(self._folder)
             return FileLock(self._folder / LOCK, f"the local log {self._folder}")
         except OSError as error:
             raise ConfigurationError(f"the folder of the local log cannot be used: {error}") from error

@@ -18,7 +18,7 @@ from ingest.event import Record
 from ingest.transport.breaker import Breaker
 from ingest.transport.contract import ConfigurationError, Health, Publisher, SpoolState, Stored, Topic, Unavailable
 from ingest.transport.drain import Drain
-from ingest.transport.files import InUse, refuse_network_file_system
+from ingest.transport.files import InUse
 from ingest.transport.local_log import LocalLog
 from ingest.transport.log_format import DATABASE, Totals
 from ingest.transport.sealed import SealKeys
@@ -52,7 +52,6 @@ class Spools:
         Raises `ConfigurationError` where no folder can be used: on a network file system, without write rights, or
         sealed with a key that was not given.
         """
-        refuse_network_file_system(self._root)
         self._own = await self._take()
         self._tasks = [
             asyncio.create_task(self._drain(self._own, self._folder, kafka, until_empty=False)),

@@ -214,7 +214,7 @@ def refused(texts: list[str]) -> Iterator[Attempt]:
         yield Attempt("killed app", 503, batch, headers={"X-App-Id": "app_demo_killed"})
         yield Attempt("retired app", 401, batch, headers={"X-App-Id": "app_demo_revoked"})
     yield Attempt("oversize body", 413, _batch(_event(note=EMAIL, pad=f"{EMAIL} {PHONE} " * 40_000)))
-    yield Attempt("oversize root", 413, _batch(_event(), note=f"{EMAIL} {PHONE} " * 400))
+    yield Attempt("oversize root", 202, _batch(_event(), note=f"{EMAIL} {PHONE} " * 400))
     yield Attempt("too many events", 413, _batch(*[_event(note=PHONE)] * 1_001))
 
 

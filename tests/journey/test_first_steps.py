@@ -282,6 +282,34 @@ def test_a_stop_answers_what_is_in_flight(tmp_path: Path) -> None:
     assert not list((tmp_path / "data").glob("*.env"))
 
 
+def test_the_data_folder_is_private(tmp_path: Path) -> None:
+    """Whoever made it before: nobody else may look into the data folder or read a file in it."""
+    (tmp_path / "data").mkdir(mode=0o755)
+    with ServiceProcess({}, folder=tmp_path, args=("dev",)):
+        found = {path: path.stat().st_mode & 0o777 for path in (tmp_path / "data", *(tmp_path / "data").rglob("*"))}
+
+    assert set(found.values()) == {0o700, 0o600}
+
+
+def test_one_data_folder_has_one_dev(tmp_path: Path) -> None:
+    """A second `ingest dev` on the same folder is refused in one line, and leaves the first one as it was."""
+    with ServiceProcess({}, folder=tmp_path, args=("dev",)) as service:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
+        second = subprocess.run(
+            [sys.executable, "-m", "ingest", "dev"],
+            env={**env, "INGEST_DATA_DIR": service.settings["INGEST_DATA_DIR"], "INGEST_PORT": "0"},
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert (tmp_path / "data" / "dev.env").is_file()
+        assert tail(service) == []
+
+    assert second.returncode == 1
+    (line,) = second.stderr.decode().splitlines()
+    assert "in use" in line
+
+
 def accepts(service: ServiceProcess) -> bool:
     """Tell whether the public port takes connections."""
     try:

@@ -283,7 +283,40 @@ def test_an_app_that_sends_more_than_it_may(edge: ServiceProcess) -> None:
     waits = [int(answer.headers["retry-after"]) for answer in answers]
     assert len(set(waits)) > 1
     assert min(waits) > 400
+    for worse in (b"{", b"x" * 100_000):  # a 4xx would make the SDK drop the batch for good
+        assert expect(caller.post(worse, X_App_Id="app_limited"), 429, "RATE_LIMITED") is not None
     assert caller.post(batch).status == 202
+
+
+def test_blanks_behind_a_header_are_not_part_of_it(edge: ServiceProcess) -> None:
+    """An app id is recognised whatever white space follows it."""
+    for blank in (" ", "\t", " \t "):
+        assert Caller(edge.url).post(BATCH, X_App_Id=f"app_demo{blank}").status == 202
+
+
+def test_a_refusal_of_the_protocol_is_logged_under_its_request_id(edge: ServiceProcess) -> None:
+    """What is not HTTP leaves a line too, so that a request id that somebody quotes can be found."""
+    answer = Caller(edge.url).say(b"nonsense\r\n\r\n")
+    request_id = answer.json()["error"]["requestId"]
+
+    def lines() -> list[dict[str, Any]]:
+        said = edge.stdout_path.read_text(encoding="utf-8").splitlines()
+        return [line for line in map(json.loads, said) if line.get("request_id") == request_id]
+
+    until(lambda: lines() != [])
+    assert [(line["status"], line["code"], line["route"]) for line in lines()] == [(400, "BAD_REQUEST", "other")]
+
+
+def test_the_admin_surface_answers_errors_alike(edge: ServiceProcess) -> None:
+    """Unknown paths and methods, and what is not HTTP, get the envelope there too; no origin is let in."""
+    admin = Caller(edge.admin_url)
+
+    assert expect(admin.send("GET", "/nope", headers={"Origin": "https://shop.example"}), 404, "NOT_FOUND") is None
+    assert expect(admin.send("POST", "/live"), 405, "METHOD_NOT_ALLOWED") is None
+    assert expect(admin.say(b"nonsense\r\n\r\n"), 400, "BAD_REQUEST") is None
+    assert expect(admin.send("GET", "/live", headers={"X-Long": "x" * 40_000}), 400, "BAD_REQUEST") is None
+    assert REQUEST_ID(admin.send("GET", "/live").headers["x-request-id"])
+    assert "access-control-allow-origin" not in admin.send("GET", "/live", headers={"Origin": "https://a.b"}).headers
 
 
 def test_too_much_in_flight(tmp_path: Path) -> None:

@@ -125,9 +125,10 @@ def test_tail_reads_kafka_as_well(kafka: KafkaCluster, topic_prefix: str, tmp_pa
         (["settings"], {"INGEST_PROT": "8080"}, "INGEST_PROT"),
         (["settings"], {"INGEST_PORT": "tcp://10.0.0.1:80"}, "INGEST_PORT"),
         (["apps", "list"], {}, "INGEST_APPS_FILE"),
-        (["apps", "check"], {"INGEST_APPS_FILE": "nowhere.toml"}, "registry"),
+        (["apps", "check"], {"INGEST_APPS_FILE": "nowhere.toml"}, "INGEST_APPS_FILE"),
         (["topics"], {}, "INGEST_KAFKA_BOOTSTRAP"),
         (["serve"], {}, "INGEST_SPOOL_KEY"),
+        (["serve"], {"INGEST_SPOOL_KEY": "A" * 43 + "=", "INGEST_DATA_DIR": "/dev/null"}, "INGEST_DATA_DIR"),
     ],
 )
 def test_a_mistake_is_one_clear_line(args: list[str], env: dict[str, str], word: str) -> None:

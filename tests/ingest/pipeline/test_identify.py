@@ -251,7 +251,16 @@ def test_a_known_member_with_another_type_is_kept_with_a_note(name: str, value: 
     assert out.notes == ("unexpected_type",)
 
 
-@pytest.mark.parametrize("other", [{"a[email]": "ann"}, {"mail": "ann@example.com"}, {"ip": ["x"]}, {"text": "a@b"}])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"a[email]": "ann"},
+        {"mail": "ann@example.com"},
+        {"ip": ["x"]},
+        {"text": "a@b"},
+        {"properties": {"email": ["ann@example.com"]}},
+    ],
+)
 def test_an_unexpected_type_is_noted_beside_anything(other: dict[str, Any]) -> None:
     """Also before and behind members that need a closer look."""
     for members in ({"platform": 17, **other}, {**other, "platform": 17}):

@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 
-from ingest.errors import Code, Refusal
 from ingest.event import EventRecord
 from ingest.outcome import RejectionCode
 from ingest.pipeline.encode import ROOT_BYTES_MAX
@@ -226,13 +225,14 @@ def test_a_number_out_of_range_at_the_root_costs_no_event() -> None:
 
 
 def test_the_root_is_bounded() -> None:
-    """Every record carries its members, so a root that is too large or too deep is refused with the limit's name."""
+    """Every record carries its members, so one too large, deep or dense is left out, and no event pays for it."""
     assert stored(body(event(), x="x" * (ROOT_BYTES_MAX - 100))).meta.batch is not None
-    for value in ("x" * ROOT_BYTES_MAX, nested(40)):
-        with pytest.raises(Refusal) as caught:
-            through(body(event(), x=value))
-        assert caught.value.code is Code.PAYLOAD_TOO_LARGE
-        assert "x" * 10 not in json.dumps(caught.value.details)
+    assert stored(body(event(), x=nested(40))).meta.batch is not None
+    for value in ("x" * ROOT_BYTES_MAX, nested(LIMITS.nesting_max + 1), "a@b.c " * 2_000):
+        meta = stored(body(event(), x=value, batch_id="b-1", sent_at="s" * ROOT_BYTES_MAX)).meta
+        assert meta.batch is None
+        assert (meta.batch_id, meta.sent_at) == ("b-1", "s" * 200)
+        assert "member_lost" in meta.notes
 
 
 def test_limits_are_those_of_the_settings() -> None:
@@ -255,7 +255,7 @@ FAULTY = {"event": ""}
         ({"event_id": "e" * 200}, "e" * 200),
         ({"event_id": "e" * 201}, None),
         ({"event_id": ""}, None),
-        ({"event_id": 17}, None),
+        ({"event_id": 17}, "17"),
         ({}, None),
         ({"event_id": "ann@example.com"}, None),
         ({"event_id": "ann%40example.com"}, None),
@@ -305,9 +305,20 @@ def test_texts_made_to_be_costly_are_refused_and_their_neighbours_are_not() -> N
     assert len(done.records) == 1
 
 
+def test_every_event_has_a_share_of_what_texts_may_cost() -> None:
+    """However much one event asks for, its neighbours keep what any of them may need."""
+    greedy = event(event_id="greedy", text="=" * 30_500)
+    usual = [event(event_id=f"usual-{number}", url=f"https://example.com/?{'a=1&' * 60}") for number in range(90)]
+    done = through(body(greedy, *usual, event(event_id="guests", guests=[f"g{n}@example.com" for n in range(300)])))
+
+    assert [each.index for each in done.rejected] == [0]
+    assert len(done.records) == 91
+    assert not any(b"@example" in record.value for record in done.records)
+
+
 def test_parameters_behind_many_others_are_not_overlooked() -> None:
     """A secret cannot hide behind a crowd of digests that need no change."""
-    crowd = "&".join([f"email_sha256={'ab' * 32}"] * 300)
+    crowd = "&".join([f"email_sha256={'ab' * 32}"] * 390)
     done = through(body(event(text=f"https://example.com/?{crowd}&email=ann@example.com"), event(event_id="plain")))
 
     assert [each.code for each in done.rejected] == ["INVALID_VALUE"]

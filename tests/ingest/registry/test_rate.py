@@ -37,6 +37,19 @@ def test_no_maximum_no_bucket() -> None:
     assert len(rate) == 0
 
 
+def test_what_was_not_stored_is_given_back() -> None:
+    """A batch that comes again because it could not be stored is charged once."""
+    rate, sender = EventRate(), app(5)
+    for _ in range(3):
+        assert passes(rate, sender, 4, 0)
+        rate.refund(sender, 4)
+    rate.refund(app(5, "app_unseen"), 4)
+
+    assert passes(rate, sender, 6, 0)
+    assert not passes(rate, sender, 1, 0)
+    assert len(rate) == 1
+
+
 def test_debt_is_paid_by_waiting() -> None:
     """A batch passes while there is no debt; the refusal tells the seconds until the next one passes, rounded up."""
     rate, sender = EventRate(), app(60)
