@@ -8,6 +8,7 @@ import base64
 import signal
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,14 +32,21 @@ class KafkaCluster:
     """One to nine brokers over `folder`, which is created, keeps the data between runs and is never removed.
 
     `port` fixes the port of the first broker, the next ones follow; without it free ports are chosen, new ones at each
-    start. `report` hears one line when Kafka has to be fetched. `start` raises JavaMissing, FetchFailed or
+    start. Clients are sent to the port that `advertised` gives for a broker's own, where a proxy may stand. `report`
+    hears one line when Kafka has to be fetched. `start` raises JavaMissing, FetchFailed or
     StartFailed. No process outlives `stop`, this interpreter, or (on Linux) this process, however it dies.
 
     `brokers` holds the brokers of the last start, by which each can be paused, resumed, killed and restarted.
     """
 
     def __init__(
-        self, folder: Path, brokers: int = 1, *, port: int | None = None, report: Report = lambda _: None
+        self,
+        folder: Path,
+        brokers: int = 1,
+        *,
+        port: int | None = None,
+        advertised: Callable[[int], int] = lambda port: port,
+        report: Report = lambda _: None,
     ) -> None:
         if not 1 <= brokers <= BROKERS_MAX:
             raise ValueError(f"brokers must be 1 to {BROKERS_MAX}")
@@ -46,6 +54,7 @@ class KafkaCluster:
         self.brokers: tuple[Broker, ...] = ()
         self._count = brokers
         self._port = port
+        self._advertised = advertised
         self._report = report
 
     @property
@@ -100,7 +109,8 @@ class KafkaCluster:
         )
         formatters = []
         for broker, controller_port in zip(self.brokers, controller_ports, strict=True):
-            node = node_settings(broker.node_id, broker.port, controller_port, voters)
+            advertised_port = self._advertised(broker.port)
+            node = node_settings(broker.node_id, broker.port, controller_port, voters, advertised_port)
             formatters.append((broker.folder, broker.configure(cluster_id, {**node, **dev_settings(self._count)})))
         for folder, formatter in formatters:
             if formatter is not None:

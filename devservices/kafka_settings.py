@@ -3,13 +3,16 @@
 from devservices.ports import HOST
 
 
-def node_settings(node_id: int, port: int, controller_port: int, voters: str) -> dict[str, str]:
-    """Return what makes a node itself; `voters` are all controllers as `node_id@host:port,…`."""
+def node_settings(node_id: int, port: int, controller_port: int, voters: str, advertised_port: int) -> dict[str, str]:
+    """Return what makes a node itself; `voters` are all controllers as `node_id@host:port,…`.
+
+    Clients and other brokers are told to come to `advertised_port`.
+    """
     return {
         "node.id": str(node_id),
         "process.roles": "broker,controller",
         "listeners": f"BROKER://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
-        "advertised.listeners": f"BROKER://{HOST}:{port}",
+        "advertised.listeners": f"BROKER://{HOST}:{advertised_port}",
         "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "inter.broker.listener.name": "BROKER",
         "controller.listener.names": "CONTROLLER",

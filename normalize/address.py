@@ -15,7 +15,7 @@ Groups = tuple[int, ...]
 _v4_runs = re.compile(r"(?<![0-9])[0-9]++(?:\.[0-9]++){3,}+").finditer
 _v6_runs = re.compile(r"[0-9A-Fa-f:.]+").finditer
 _tokens = re.compile(
-    r"(?<![0-9A-Fa-f.])([0-9]{1,3}(?:\.[0-9]{1,3}){3})(?![0-9A-Fa-f])|([0-9A-Fa-f]++)|(::?)|\."
+    r"(?<![0-9A-Fa-f.])([0-9]{1,3}(?:\.[0-9]{1,3}){3})(?![0-9A-Fa-f])|([0-9A-Fa-f]++)|(:(?=::)|::?)|\."
 ).finditer
 # A zone follows `%`, which may itself be encoded; any other `%` and two hex digits is an encoded character.
 _zone = re.compile(r"%(?:25|(?![0-9A-Fa-f]{2}))[0-9A-Za-z_.~-]+").match
@@ -168,11 +168,19 @@ def _v6_spans(text: str, own: list[Groups]) -> Iterator[tuple[int, int]]:
         at = 0
         while at < len(tokens):
             end = max(_matched(tokens, at, groups) for groups in own) if tokens[at].value in firsts else 0
-            if end:
+            if end and _stands_alone(text, tokens, at, end):
                 yield _widened(text, tokens[at].start, tokens[end - 1].end)
                 at = end
             else:
                 at += 1
+
+
+def _stands_alone(text: str, tokens: list[_Token], at: int, end: int) -> bool:
+    """Tell whether two colons at its begin or end stand for zeros, and do not join it to a word or another group."""
+    first, last = tokens[at], tokens[end - 1]
+    if first.value == _GAP and text[max(0, first.start - 1) : first.start].isalnum():
+        return False
+    return not (last.value == _GAP and end < len(tokens) and tokens[end].value >= 0)
 
 
 def _tokenized(text: str, begin: int, end: int) -> list[_Token]:

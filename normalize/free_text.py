@@ -10,13 +10,17 @@ from collections.abc import Iterator
 from normalize.phone import DIRECTION_MARKS
 
 # What ends an address: white space, quotes, brackets, and the punctuation of lists and URLs, also in full width.
-_words = re.compile(
+_WORD = (
     r"[^\s\"<>()\[\]{},;:/=&?#|\\\u201c-\u201e\u00ab\u00bb\u3001\u3002\u3008-\u3011\uff08\uff09\uff0c\uff1a\uff1b]++"
+)
+# A local part may stand in quotes or braces, and a domain may be an address in brackets (RFC 5321, 4.1.2 and 4.1.3).
+_words = re.compile(
+    rf"\"[^\"@]{{1,64}}+\"@{_WORD}|\{{[^{{}}@]{{1,64}}+\}}@{_WORD}|{_WORD}(?:(?<=@)\[[0-9A-Za-z:.]{{2,64}}+\])?"
 ).finditer
 # What may stand around an address without being part of it: the end of a sentence, emphasis, invisible marks.
 _AROUND = "@.!*~'`\u00b4\u2018\u2019\u2026\u200b\u2060\ufeff" + DIRECTION_MARKS
 
-_GAP = r"[ \t\u00a0\u2007\u2009\u202f()./\-\u2010-\u2013" + DIRECTION_MARKS + "]*+"
+_GAP = r"[\s()._/\-\u00ad\u00b7\u200b\u2010-\u2015\u2060\u2212\u30fb\uff08\uff09\uff0d\uff0e" + DIRECTION_MARKS + "]*+"
 _numbers = re.compile(rf"[+\uff0b](?:{_GAP}\d++)++")
 _groups = re.compile(r"\d++").finditer
 _DIGITS_MIN, _DIGITS_MAX = 8, 15
@@ -24,6 +28,8 @@ _DIGITS_MIN, _DIGITS_MAX = 8, 15
 
 def email_spans(text: str) -> Iterator[tuple[int, int]]:
     """Find what has the form `local@domain`, both of at least one character, letters of any script included.
+
+    Where a local part holds one of `&=|#?/`, what stands before the last of these is taken for something else.
 
     >>> text = "Write to <ann@example.com>, or bob@localhost."
     >>> [text[start:end] for start, end in email_spans(text)]

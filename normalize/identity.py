@@ -122,7 +122,9 @@ class _Object:
             plain = is_plain(name) and not self._scrub.searches_names
             key = name if plain else self._scrub(name)
             member = None if plain else match(key)
-            if member is None:
+            if key is not name and key != name and key in self._source:
+                self._scrub.notes[Note.MEMBER_COLLISION] = None  # what was sent under this name is worth more
+            elif member is None:
                 self._put(key, _copied(value, self._pending, self._scrub))
             elif value is None or isinstance(value, bool):
                 self._put(key, value)
@@ -132,7 +134,7 @@ class _Object:
                 self._hashed.setdefault(member.canonical, []).append((key, value))
             else:
                 for canonical, digest in _digests(member.canonical, value, self._scrub.notes).items():
-                    self._put(key[: member.start] + canonical + key[member.end :], digest)
+                    self._put_digest(key[: member.start] + canonical + key[member.end :], digest)
         if self._hashed:
             self._append_digests()
 
@@ -140,6 +142,12 @@ class _Object:
         if key in self._target:
             self._scrub.notes[Note.MEMBER_COLLISION] = None
         self._target[key] = value
+
+    def _put_digest(self, key: str, digest: str | list[str]) -> None:
+        """Keep the first digest under a name with parts; a different later one is told."""
+        if key in self._target and self._target[key] != digest:
+            self._scrub.notes[Note.DIGEST_CONFLICT] = None
+        self._target.setdefault(key, digest)
 
     def _note_removed(self, family: Family, value: Any) -> None:
         self._scrub.notes[REMOVED[family]] = None

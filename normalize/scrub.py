@@ -27,6 +27,10 @@ EDITS_MAX: Final = 1024
 """Places that are changed in the texts of one event at most. A text with more of them is cut out whole, so that what a
 text costs is bounded by its length and this number, and not by what somebody made of it."""
 
+HUNTED_MAX: Final = 96
+"""Spellings of advertising ids that are looked for in the texts of one event; an id has at most three. With more of
+them no text is kept, because each would have to be searched for each."""
+
 _is_suspect = re.compile("|".join(re.escape(mark.decode()) for mark in SUSPECT)).search
 
 _Finder = Callable[[View], list[Edit]]
@@ -43,6 +47,8 @@ class Scrubber:
     def __init__(self, own: OwnAddresses, hunted: Iterable[str] = ()) -> None:
         forms = hunted_forms(hunted)
         self.notes: Notes = {}
+        self._is_crowded = len(forms) > HUNTED_MAX
+        forms = forms[:HUNTED_MAX]
         self._own = own
         self._needles = own.needles
         self._whole = frozenset(forms)
@@ -57,6 +63,9 @@ class Scrubber:
 
     def __call__(self, text: str) -> str:
         """Return `text` as it may be kept. Never raises; takes linear time."""
+        if self._is_crowded and text:
+            self.notes[Note.TEXT_TOO_DENSE] = None
+            return ""
         if not self._may_change(text):
             return text
         for _ in range(ROUNDS_MAX):

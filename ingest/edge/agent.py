@@ -25,8 +25,10 @@ _WARM_UP: Final = (
 )
 
 # Versions, and the names of clients that no rule knows, are text that the client wrote. Neither may carry an address, a
-# phone number or an identifier: no `@`, no `:`, no long number, no four numbers with dots.
-_PLAIN: Final = re.compile(rf"(?!.*[0-9]{{8}})(?!.*[0-9]+(?:\.[0-9]+){{3}})[A-Za-z0-9 ._/()-]{{1,{VALUE_CHARS_MAX}}}")
+# phone number or an identifier: no `@`, no `:`, no long run of what ids are made of, no four numbers with dots.
+_PLAIN: Final = re.compile(
+    rf"(?!.*[0-9A-Fa-f-]{{8}})(?!.*[0-9]+(?:\.[0-9]+){{3}})[A-Za-z0-9 ._/()-]{{1,{VALUE_CHARS_MAX}}}"
+)
 
 
 class Agents:

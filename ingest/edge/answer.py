@@ -72,6 +72,9 @@ new_request_id = RequestIds().new
 encode = msgspec.json.Encoder().encode
 """Returns any value as JSON bytes."""
 
+_ZEROS_MAX: Final = 26
+"""More of them has the all-zero id alone, which stands for a device that gave none and is kept nowhere."""
+
 _accepted = re.compile(
     rb"req_[0-7][0-9A-HJKMNP-TV-Z]{25}|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
 ).fullmatch
@@ -79,7 +82,7 @@ _accepted = re.compile(
 
 def accepted_request_id(header: bytes | None) -> str | None:
     """Return the client's `X-Request-Id` if it is `req_` and a ULID in upper case, or a UUID; else None."""
-    if header is None or _accepted(header) is None:
+    if header is None or _accepted(header) is None or header.count(b"0") > _ZEROS_MAX:
         return None
     return header.decode("ascii")
 

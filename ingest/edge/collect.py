@@ -22,7 +22,7 @@ from ingest.edge.region import Regions
 from ingest.errors import Code, Refusal
 from ingest.event import Processed
 from ingest.pipeline.decode import decode
-from ingest.pipeline.header import header_text
+from ingest.pipeline.header import header_text, without_own
 from ingest.pipeline.process import process
 from ingest.pipeline.request import Limits, Request
 from ingest.registry.admission import admit
@@ -199,7 +199,7 @@ class Collect:
             request_id=call.request_id,
             received_at=self._timestamp(now_ms),
             region=seen.region,
-            agent=self._agents.parse(headers.get(b"user-agent")),
+            agent=self._agents.parse(without_own(headers.get(b"user-agent"), own)),
             own=own,
             environment=header_text(headers.get(b"x-environment"), own),
             sdk=header_text(headers.get(b"x-sdk-version"), own),

@@ -10,11 +10,27 @@ CHARS_MAX: Final = 200
 _plain = re.compile(r"[A-Za-z0-9 ._/()-]{1,200}").fullmatch
 
 
+def without_own(value: bytes | None, own: OwnAddresses) -> bytes | None:
+    """Return a header's value, or None where it seems to name an address of the client: not even parts are kept."""
+    if not value:
+        return None
+    lower = _decoded(value).lower()
+    return None if any(needle in lower for needle in own.needles) else value
+
+
+def _decoded(value: bytes) -> str:
+    """Return a header as text: UTF-8, or else the one that HTTP began with."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
 def header_text(value: bytes | None, own: OwnAddresses) -> str | None:
     """Return a header's value, at most `CHARS_MAX` characters, without anything that identifies; None when empty."""
     if not value:
         return None
-    text = value.decode("latin-1")
+    text = _decoded(value)
     lower = text.lower()
     if _plain(text) and "00000000" not in text and not any(needle in lower for needle in own.needles):
         return text

@@ -17,6 +17,7 @@ import msgspec
 import normalize
 from ingest.event import Identified, JsonObject, ValidEvent
 from ingest.outcome import Fault, RejectionCode
+from ingest.pipeline.validate import is_date_time
 from normalize import Family, Note, OwnAddresses
 from normalize.query import advertising_values
 from normalize.scrub import Scrubber
@@ -26,6 +27,9 @@ MARKS_OWN: Final = 128
 
 MARKS_SHARED: Final = 30_000
 """Places beyond those, for all events of a batch together: with them a batch costs less than a second of work."""
+
+IDS_MAX: Final = 32
+"""Advertising ids of one event at most: each is looked for in all of it."""
 
 UNEXPECTED_TYPE: Final = "unexpected_type"
 _NAMES_MAX: Final = 4096  # learned names; bounded, because clients make them up
@@ -90,15 +94,21 @@ class _TooDeepError(Exception):
 
 
 def identify(
-    event: ValidEvent, own: OwnAddresses, *, bytes_max: int, nesting_max: int, budget: Budget | None = None
+    event: ValidEvent,
+    own: OwnAddresses,
+    *,
+    bytes_max: int,
+    nesting_max: int,
+    budget: Budget | None = None,
+    hunted_too: tuple[str, ...] = (),
 ) -> Identified | Fault:
     """Return `event` under the identity rules, or its fault: too large as JSON in bytes, nested too deeply, too dense.
 
-    `budget` is shared by the events of a batch; without one the event has a whole one to itself.
-    The members of `event` may be changed in place.
+    `budget` is shared by the events of a batch; without one the event has a whole one to itself. `hunted_too` are
+    advertising ids that stood beside the event. The members of `event` may be changed in place.
     """
     notes: list[str] = []
-    hunted: list[str] = []
+    hunted: list[str] = [*hunted_too]
     simple = True
     try:
         _apply(event, _TYPED, notes, hunted, nesting_max)
@@ -116,21 +126,34 @@ def identify(
     if type(event.get("properties", _NO_MEMBERS)) is not dict and event["properties"] is not None:
         notes.append(UNEXPECTED_TYPE)
     text = _scratch.lower().decode()
+    if len(hunted) > IDS_MAX:
+        return _refused(TOO_DENSE, event, own, hunted)
     walk = not simple or _holds_id(text, own, hunted)
     if not walk and not ("@" in text or "%" in text or "+" in text or "=" in text):
         return Identified(event, bytes(_scratch), tuple(notes) if len(notes) < 2 else _ordered(notes))
-    if not (budget or Budget()).spend(sum(map(text.count, _MARKS))):
+    if not (budget or Budget()).spend(_marks_of(text)):
         return _refused(TOO_DENSE, event, own, hunted)
     clean: JsonObject = event
     if walk or not _scrub_marked(event, own, hunted, notes):
         clean, found = normalize.identify(event, own, hunted=tuple(hunted))
         notes += found
+        if "timestamp" in clean and is_date_time(event.get("timestamp")):
+            clean["timestamp"] = event["timestamp"]  # kept as sent: zeros of its fraction are no advertising id
     if Note.TEXT_TOO_DENSE in notes:
-        return _refused(TOO_DENSE, clean, own, hunted)
+        return _refused(TOO_DENSE, event, own, hunted)
     json = _encoder.encode(clean)
     if len(json) > bytes_max:  # a digest may be longer than what it stands for
-        return _refused(_TOO_LARGE, clean, own, hunted)
+        return _refused(_TOO_LARGE, event, own, hunted)
     return Identified(clean, json, _ordered(notes))
+
+
+def marks_in(event: Any) -> int:
+    """Count the places in the texts of an event, or of what is none, that a look through it has to stop at."""
+    return _marks_of(_encoder.encode(event).lower().decode())
+
+
+def _marks_of(text: str) -> int:
+    return sum(map(text.count, _MARKS))
 
 
 def _refused(fault: Fault, event: JsonObject, own: OwnAddresses, hunted: list[str]) -> Fault:
@@ -192,6 +215,8 @@ def _apply_marked(members: JsonObject, marked: list[tuple[str, str, Any]], notes
     """Replace or remove the members of an object that belong to a family; all others leave the object to the walk."""
     email = phone = None
     for mark, name, value in marked:
+        if mark is _WALK:
+            raise _NotSimpleError
         if type(value) is str:
             if len(value) >= _DIGEST_CHARS or "=" in value or "%" in value:
                 raise _NotSimpleError  # it may be a digest already, or a URL with parameters
@@ -199,8 +224,6 @@ def _apply_marked(members: JsonObject, marked: list[tuple[str, str, Any]], notes
                 email = value
             elif mark is _PHONE:
                 phone = value
-            elif mark is _WALK:
-                raise _NotSimpleError
             else:
                 if mark is _ADVERTISING:
                     if _ZEROS in value:

@@ -10,11 +10,12 @@ import normalize
 from ingest.event import Decoded, Identified, Processed, Record, ValidEvent
 from ingest.outcome import Fault, Rejection
 from ingest.pipeline.encode import ROOT_BYTES_MAX, Frame
-from ingest.pipeline.identify import TOO_DENSE, UNEXPECTED_TYPE, Budget, identify
+from ingest.pipeline.identify import IDS_MAX, TOO_DENSE, UNEXPECTED_TYPE, Budget, identify, marks_in
 from ingest.pipeline.request import Limits, Request
 from ingest.pipeline.route import known_id, record_key
 from ingest.pipeline.validate import EVENT_ID_CHARS_MAX, is_date_time, validate
 from normalize import OwnAddresses
+from normalize.device import is_hex_run
 
 SURROGATE_REPLACED: Final = "surrogate_replaced"
 MEMBER_LOST: Final = "member_lost"  # a member of the root cannot be represented and is left out
@@ -30,6 +31,7 @@ def process(batch: Decoded, request: Request, limits: Limits) -> Processed:
     """
     app_id, own = request.app.id, request.own
     event_bytes_max, nesting_max, repaired = limits.event_bytes_max, limits.nesting_max, batch.repaired
+    root_ids = _ids_in(batch.extra) if batch.extra else ()
     shared_notes = _identify_root(batch, own, nesting_max)
     frame = Frame(batch, request)
     records: list[Record] = []
@@ -37,15 +39,18 @@ def process(batch: Decoded, request: Request, limits: Limits) -> Processed:
     notes: list[str] = []
     seen: set[tuple[str, str]] = set()
     budget = Budget()
+    echo = _Echo(own, root_ids, budget)
     for index, sent in enumerate(batch.events):
         event = validate(sent, app_id)
         if isinstance(event, Fault):
-            rejected.append(_reject(index, event, sent, own))
+            rejected.append(echo.reject(index, event, sent))
             continue
-        identified = identify(event, own, bytes_max=event_bytes_max, nesting_max=nesting_max, budget=budget)
+        identified = identify(
+            event, own, bytes_max=event_bytes_max, nesting_max=nesting_max, budget=budget, hunted_too=root_ids
+        )
         if isinstance(identified, Fault):
             judged = sent if identified is not TOO_DENSE else None  # whose texts are looked through no further
-            rejected.append(_reject(index, identified, judged, own))
+            rejected.append(echo.reject(index, identified, judged))
             continue
         if shared_notes or index in repaired:
             more = (*shared_notes, SURROGATE_REPLACED) if index in repaired else shared_notes
@@ -76,11 +81,13 @@ def _identify_root(batch: Decoded, own: OwnAddresses, nesting_max: int) -> tuple
     if not named.keys().isdisjoint(batch.extra):
         odd.append(UNEXPECTED_TYPE)
     root = {name: value for name, value in named.items() if value is not None} | batch.extra
-    clean = identify(ValidEvent(root), own, bytes_max=ROOT_BYTES_MAX, nesting_max=nesting_max)
+    event_ids = _ids_in(batch.events)[: IDS_MAX + 1]
+    clean = identify(ValidEvent(root), own, bytes_max=ROOT_BYTES_MAX, nesting_max=nesting_max, hunted_too=event_ids)
     if isinstance(clean, Fault):
         odd.append(MEMBER_LOST)
         few = {name: value[:ROOT_ID_CHARS_MAX] for name, value in named.items() if value is not None}
-        clean = identify(ValidEvent(few), own, bytes_max=ROOT_BYTES_MAX, nesting_max=nesting_max)
+        ids = event_ids[:IDS_MAX]
+        clean = identify(ValidEvent(few), own, bytes_max=ROOT_BYTES_MAX, nesting_max=nesting_max, hunted_too=ids)
         assert isinstance(clean, Identified)
     batch.extra = clean.event
     if batch.batch_id is not None:
@@ -88,6 +95,11 @@ def _identify_root(batch: Decoded, own: OwnAddresses, nesting_max: int) -> tuple
     if batch.sent_at is not None:
         batch.sent_at = batch.extra.pop("sent_at", None)
     return (*clean.notes, *odd)
+
+
+def _ids_in(value: Any) -> tuple[str, ...]:
+    """Return the advertising ids in one part of a batch that are looked for in another: those that look like ids."""
+    return tuple(each for each in normalize.advertising_ids(value) if is_hex_run(each.strip().lower()))
 
 
 def _is_usual(batch: Decoded) -> bool:
@@ -100,16 +112,25 @@ def _is_usual(batch: Decoded) -> bool:
     )
 
 
-def _reject(index: int, fault: Fault, sent: Any, own: OwnAddresses) -> Rejection:
-    return Rejection(index, fault.code, fault.message, fault.path, _echo(sent, own))
+class _Echo:
+    """Tells which ids of rejected events may be repeated to the client: those that the rules leave unchanged."""
 
+    def __init__(self, own: OwnAddresses, root_ids: tuple[str, ...], budget: Budget) -> None:
+        self._own = own
+        self._root_ids = root_ids
+        self._budget = budget
 
-def _echo(sent: Any, own: OwnAddresses) -> str | None:
-    """Return the event's id where the identity rules leave it unchanged."""
-    given = sent.get("event_id") if type(sent) is dict else None
-    if type(given) is int:
-        given = str(given)
-    if type(given) is not str or not given or len(given) > EVENT_ID_CHARS_MAX:
-        return None
-    clean, _ = normalize.scrub_text(given, own, normalize.advertising_ids(sent))
-    return given if clean == given else None
+    def reject(self, index: int, fault: Fault, sent: Any) -> Rejection:
+        """Return the verdict on the event at `index`; `sent` as far as it may be looked through."""
+        return Rejection(index, fault.code, fault.message, fault.path, self._id(sent))
+
+    def _id(self, sent: Any) -> str | None:
+        given = sent.get("event_id") if type(sent) is dict else None
+        if type(given) is int:
+            given = str(given)
+        if type(given) is not str or not given or len(given) > EVENT_ID_CHARS_MAX:
+            return None
+        if not self._budget.spend(marks_in(sent)):
+            return None
+        clean, _ = normalize.scrub_text(given, self._own, (*normalize.advertising_ids(sent), *self._root_ids))
+        return given if clean == given else None

@@ -63,9 +63,9 @@ def validate(event: Any, app_id: str) -> ValidEvent | Fault:
     return ValidEvent(event)
 
 
-def is_date_time(text: str) -> bool:
+def is_date_time(text: Any) -> bool:
     """Tell whether `text` is an RFC 3339 date-time of a day that exists; a leap second is one."""
-    found = _date_time(text)
+    found = _date_time(text) if type(text) is str else None
     if found is None:
         return False
     if found[1] is None:

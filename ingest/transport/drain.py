@@ -1,9 +1,9 @@
 """Moves what lies in a spool to Kafka, oldest first, and deletes it behind the acknowledgement.
 
-    read a chunk ─▶ publish it slice by slice ─▶ all acknowledged ─▶ delete it ─▶ the next one
+    read some chunks ─▶ publish them slice by slice ─▶ all acknowledged ─▶ delete them ─▶ the next ones
 
 The place to go on is the oldest chunk that is there, so there is nothing else to remember: a process that dies in the
-middle leaves a chunk of which a part is on Kafka already, and whoever drains it next publishes that part again.
+middle leaves chunks of which a part is on Kafka already, and whoever drains them next publishes that part again.
 
 It takes at most half of the publisher's time: after each slice it pauses for as long as the slice took, and at least as
 long as `bytes_per_s_max` asks for. A slice that is acknowledged closes the breaker, which makes the drain the probe of
@@ -27,6 +27,9 @@ from ingest.transport.local_log import LocalLog
 from ingest.transport.log_format import Damage
 from ingest.transport.log_reader import DATABASE_DAMAGED, Found, LogReader
 from ingest.transport.sealed import SealKeys
+
+READ_RECORDS: Final = 1_000
+"""Records from which a look at the spool takes no further chunk: in an outage with little traffic chunks are small."""
 
 SLICE_BYTES_MAX: Final = 256 * 1024
 BYTES_PER_S_MAX: Final = 16 * 2**20
@@ -70,11 +73,11 @@ class Drain:
             await asyncio.sleep(PROBE_S)
 
     async def step(self) -> bool:
-        """Move one chunk of each topic; tell whether anything was moved and nothing was in the way."""
+        """Move the oldest chunks of each topic; tell whether anything was moved and nothing was in the way."""
         moved = 0
         try:
             for topic in Topic if self._log.totals.waiting else ():
-                moved += await self._move_chunk(topic)
+                moved += await self._move_oldest(topic)
         except (Unavailable, ConfigurationError, OSError) as error:
             if str(error) != self.fault:  # once, not for each attempt that fails alike
                 _log.warning("drain_waits", reason=str(error))
@@ -88,8 +91,8 @@ class Drain:
         self._thread.submit(self._close_readers)
         self._thread.shutdown(wait=True)
 
-    async def _move_chunk(self, topic: Topic) -> int:
-        """Move the oldest chunk of `topic`; return how many records were moved or set aside."""
+    async def _move_oldest(self, topic: Topic) -> int:
+        """Move the oldest chunks of `topic`; return how many records were moved or set aside."""
         found = await asyncio.get_running_loop().run_in_executor(self._thread, self._oldest, topic)
         for damage in found.skipped:
             await self._set_aside(damage)
@@ -100,7 +103,7 @@ class Drain:
         return len(found.records) + sum(damage.record_count for damage in found.skipped)
 
     def _oldest(self, topic: Topic) -> Found:
-        return self._readers[topic].read(0, 1)
+        return self._readers[topic].read(0, READ_RECORDS)
 
     async def _publish(self, topic: Topic, part: Sequence[Delivered]) -> None:
         """Publish records with the times at which they were received, and pause."""

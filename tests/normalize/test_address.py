@@ -65,3 +65,18 @@ def test_nothing_to_look_for() -> None:
 def test_the_repr_tells_no_address() -> None:
     """A repr may reach a log."""
     assert repr(BOTH) == "<2 own addresses>"
+
+
+@pytest.mark.parametrize(
+    ("own", "text", "left"),
+    [
+        ("203.0.113.7", "peer:::ffff:cb00:7107", "peer:"),
+        ("2001:db8::", "2001:db8::abcd", "2001:db8::abcd"),
+        ("2001:db8::", "net 2001:db8::/32", "net /32"),
+        ("::1", "std::1", "std::1"),
+        ("::1", "by ::1", "by "),
+    ],
+)
+def test_an_address_is_cut_where_it_stands_alone(own: str, text: str, left: str) -> None:
+    """A label before it does not hide it, and a longer address or a word that ends alike is left alone."""
+    assert OwnAddresses([ip_address(own)]).cut(text) == left

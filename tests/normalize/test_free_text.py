@@ -16,6 +16,9 @@ from normalize.free_text import email_spans, phone_spans
         ("\u202aann@example.com\u202c", ["ann@example.com"]),
         ("@handle, price @ 5, a@, @@@, a@.", []),
         ("a|b@c|d \\e@f\\", ["b@c", "e@f"]),
+        ('to "john doe"@example.com, "x"@y', ['"john doe"@example.com', '"x"@y']),
+        ("ann@[192.168.0.1]. bob@[IPv6:2001:db8::1]", ["ann@[192.168.0.1]", "bob@[IPv6:2001:db8::1]"]),
+        ("{ann}@example.com", ["{ann}@example.com"]),
     ],
 )
 def test_addresses(text: str, addresses: list[str]) -> None:
@@ -28,6 +31,12 @@ def test_addresses(text: str, addresses: list[str]) -> None:
     [
         ("+12345678", ["+12345678"]),
         ("+1234567", []),
+        ("\uff0b\uff18\uff11\uff0d90\uff0d1234\uff0d5678", ["\uff0b\uff18\uff11\uff0d90\uff0d1234\uff0d5678"]),
+        *(
+            (f"+49{gap}30{gap}901820", [f"+49{gap}30{gap}901820"])
+            for gap in "\u2212\u2014\u3000\u2003\u00ad\u200b_\n\u00b7"
+        ),
+        ("+81\uff0890\uff0912345678", ["+81\uff0890\uff0912345678"]),
         ("+123456789012345", ["+123456789012345"]),
         ("+1234567890123456", []),
         ("call +1 (415) 555-2671 now", ["+1 (415) 555-2671"]),

@@ -158,3 +158,29 @@ def test_depth_does_not_matter(wrap: Any) -> None:
 def test_a_name_that_becomes_one_of_a_family_is_treated_as_such() -> None:
     """A cut must not smuggle a raw member past its rule."""
     assert identify({"em[::ffff:203.0.113.7]ail": "ann@x.io"}, OWN).value == {"email_sha256": ANN}
+
+
+def test_a_renamed_member_takes_nobodys_place() -> None:
+    """A name from which an address was cut may become that of another member, which was sent and is kept."""
+    found = identify({"app_id203.0.113.7": "other", "app_id": "mine"}, OWN)
+
+    assert found.value == {"app_id": "mine"}
+    assert Note.MEMBER_COLLISION in found.notes
+
+
+def test_the_first_digest_under_a_name_with_parts_is_kept() -> None:
+    """As with names without parts: a different later one is told, an equal one is not."""
+    found = identify({"user.email": "ann@x.io", "user.mail": "bob@x.io"})
+    same = identify({"user.email": "ann@x.io", "user.mail": "Ann@x.io"})
+
+    assert (found.value, found.notes) == ({"user.email_sha256": ANN}, (Note.DIGEST_CONFLICT,))
+    assert (same.value, same.notes) == ({"user.email_sha256": ANN}, ())
+
+
+def test_a_crowd_of_ids_is_not_looked_for_one_by_one() -> None:
+    """With more advertising ids than an event can have, no text is kept, and the note says so."""
+    ids = [f"device-{number:05}" for number in range(200)]
+    found = identify({"idfa": ids, "text": f"by {ids[150]}"})
+
+    assert "device-" not in str(found.value)
+    assert Note.TEXT_TOO_DENSE in found.notes

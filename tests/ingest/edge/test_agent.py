@@ -27,6 +27,7 @@ SAFARI = (
         (b"Mozilla/5.0 (X11; Linux x86_64; rv:126.0) Gecko/20100101 Firefox/126.0",
          Agent(Named("Linux", None), Named("Firefox", "126.0"))),
         (b"Dart/3.4 (dart:io)", NO_AGENT),
+        (b"EA7583CD-A667-48BC-B806-42ECB2B48606/1.0 CFNetwork/1410 Darwin/22.0", Agent(Named("iOS", "16"), None)),
         (b"\xff\xfe\x00", NO_AGENT),
         (b"", NO_AGENT),
         (None, NO_AGENT),

@@ -112,6 +112,7 @@ def test_a_ulid_or_uuid_of_the_client_is_kept(header: bytes) -> None:
         b"{0190a6e5-2c4b-7d3e-8f10-1234567890ab}",
         b"0190a6e5-2c4b-7d3e-8f10-1234567890ag",
         b"someone@example.com",
+        b"00000000-0000-0000-0000-000000000000",
         "req_01ARZ3NDEKTSV4RRFFQ69G5FA\N{FULLWIDTH DIGIT ONE}".encode(),
     ],
 )

@@ -2,7 +2,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from ingest.pipeline.header import CHARS_MAX, header_text
+from ingest.pipeline.header import CHARS_MAX, header_text, without_own
 from normalize import OwnAddresses, email_digest
 
 OWN = OwnAddresses([ip_address("203.0.113.77"), ip_address("2001:db8::17")])
@@ -12,6 +12,20 @@ OWN = OwnAddresses([ip_address("203.0.113.77"), ip_address("2001:db8::17")])
 def test_a_plain_value_is_kept(value: bytes) -> None:
     """What identifies nobody stays as it is."""
     assert header_text(value, OWN) == value.decode()
+
+
+def test_a_header_is_read_as_utf_8() -> None:
+    """Letters beyond ASCII make the same digest as in an event, and a full-width plus is seen."""
+    assert header_text("müller@example.com".encode(), OWN) == f"sha256:{email_digest('müller@example.com')}"
+    assert (header_text("\uff0b4915112345678".encode(), OWN) or "").startswith("sha256:")
+    assert header_text("müller".encode("latin-1"), OWN) == "müller"
+
+
+def test_a_header_that_names_an_own_address_is_passed_over() -> None:
+    """A parser might take parts of it for a version."""
+    assert without_own(b"MyApp/203.0.113.77 CFNetwork/1", OWN) is None
+    assert without_own(b"MyApp/1.2 CFNetwork/1", OWN) == b"MyApp/1.2 CFNetwork/1"
+    assert without_own(None, OWN) is None
 
 
 @pytest.mark.parametrize("value", [None, b"", b"203.0.113.77", b"00000000-0000-0000-0000-000000000000"])

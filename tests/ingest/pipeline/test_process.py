@@ -323,3 +323,51 @@ def test_parameters_behind_many_others_are_not_overlooked() -> None:
 
     assert [each.code for each in done.rejected] == ["INVALID_VALUE"]
     assert not any(b"ann@" in record.value for record in done.records)
+
+
+def test_an_id_that_was_taken_out_is_not_echoed() -> None:
+    """An event that turns out too large only once it is hashed had its advertising id removed already."""
+    done = through(body(event(event_id=IDFA, gaid=IDFA, a=["a@b"] * 250, pad="x" * 30_968)))
+
+    assert [(each.code, each.event_id) for each in done.rejected] == [("TOO_LARGE", None)]
+
+
+def test_an_advertising_id_does_not_cross_between_root_and_events() -> None:
+    """It is looked for in the events if the root has it, and in the root if an event has it; verdicts too."""
+    at_root = through(body(event(install_id=IDFA), event(event_id=IDFA, app_id="app_other"), context={"idfa": IDFA}))
+    in_event = through(body(event(idfa=IDFA), device=IDFA.lower()))
+    bare = IDFA.replace("-", "").encode()
+
+    for record in (*at_root.records, *in_event.records):
+        for text in (record.key, record.value):
+            assert bare not in text.replace(b"-", b"").upper()
+    assert [each.event_id for each in at_root.rejected] == [None]
+
+
+def test_a_timestamp_is_kept_as_sent() -> None:
+    """Zeros of a fraction are no advertising id, whatever else in the event needs a closer look."""
+    stamp = f"2026-11-24T10:00:00.{'0' * 32}"
+
+    assert stored(body(event(timestamp=stamp, idfa="00000000-0000-0000-0000-000000000000"))).event["timestamp"] == stamp
+
+
+def test_members_that_were_judged_are_not_replaced_afterwards() -> None:
+    """Names from which an address is cut do not overwrite those by which the event was accepted."""
+    names = ("timestamp203.0.113.77", "event203.0.113.77", "app_id203.0.113.77")
+    found = stored(body(event(app_id="app_demo", **dict.fromkeys(names, "other"))), request("203.0.113.77"))
+    batch = stored(body(event(), batch_id="x", **{"batch_id203.0.113.77": {"a": 1}}), request("203.0.113.77"))
+
+    assert (found.event["event"], found.event["timestamp"], found.event["app_id"]) == ("view", TIME, "app_demo")
+    assert batch.meta.batch_id == "x"
+
+
+def test_events_that_cost_more_than_they_may_are_refused_and_not_looked_through() -> None:
+    """A crowd of ids, and an event without a name whose id would have to be judged: neither is worth seconds."""
+    words = [f"device-{number:05}" for number in range(900)]
+    done = through(body(event(idfa=words, t=words), {"event_id": "x", "a": "%2561=b&" * 60_000}, event()))
+
+    assert [(each.index, each.code, each.event_id) for each in done.rejected] == [
+        (0, "INVALID_VALUE", None),
+        (1, "MISSING_FIELD", None),
+    ]
+    assert len(done.records) == 1
