@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup run test check bench format clean
+.PHONY: setup run test check bench faults format clean
 .DEFAULT_GOAL := check
 
 setup: .venv/.ready
@@ -33,6 +33,10 @@ check: setup
 # The tables of what an event costs, as text and under bench/out/. Takes about five minutes.
 bench: setup
 	$(BIN)/python -m bench
+
+# Every fault under load on three real brokers: is what was acknowledged still there? Takes about ten minutes, and root.
+faults: setup
+	$(BIN)/python -m tests.faults
 
 format: setup
 	$(BIN)/ruff format .

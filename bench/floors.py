@@ -14,7 +14,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from bench.topic import PARTITIONS
 from bench.workload import Workload
-from ingest.edge.worker import GC_THRESHOLDS
+from ingest.edge.memory import GC_THRESHOLDS
 from ingest.event import Record
 from ingest.pipeline.decode import decode
 from ingest.pipeline.process import process

@@ -186,6 +186,9 @@ class Settings:
     in_flight_bytes_max: Annotated[
         int, Setting(size(KIB, 1_024 * GIB), "Bytes of bodies held at once in a worker; more get 503.")
     ] = 32 * MIB
+    queue_ms_max: Annotated[
+        int, Setting(integer(10, 10_000, "ms"), "Longest wait of a request for its turn in a busy worker; then 503.")
+    ] = 500
     keep_alive_timeout_ms: Annotated[
         int, Setting(integer(1_000, 3_600_000, "ms"), "How long an idle connection is kept open.")
     ] = 75_000

@@ -85,26 +85,33 @@ def key_path(settings: Settings) -> Path:
     return settings.data_dir / KEY_FILE
 
 
-def open_fallback(settings: Settings) -> FallbackPublisher:
-    """Return the transport of an edge with brokers: Kafka, and the spool while that is away."""
-    keys, breaker = seal_keys(settings), Breaker()
-
-    def open_spool(folder: Path) -> LocalLog:
-        return LocalLog(
-            folder,
-            keys,
-            bytes_max=settings.spool_bytes_max // settings.workers,
-            retention_ms={topic: RETENTION_MS[topic] for topic in SPOOL_EXPIRING},
-            ack_deadline_ms=settings.ack_deadline_ms,
-        )
-
-    kafka = KafkaPublisher(
+def kafka_publisher(settings: Settings) -> KafkaPublisher:
+    """Return the way to Kafka alone. Only to be asked where there are brokers."""
+    return KafkaPublisher(
         kafka_connection(settings),
         topic_plan(settings),
         ack_deadline_ms=settings.ack_deadline_ms,
         stall_ms=settings.stall_ms,
     )
-    return FallbackPublisher(kafka, Spools(settings.data_dir / SPOOL_FOLDER, keys, open_spool, breaker), breaker)
+
+
+def open_spool(settings: Settings, keys: SealKeys, folder: Path) -> LocalLog:
+    """Return the log of one spool."""
+    return LocalLog(
+        folder,
+        keys,
+        bytes_max=settings.spool_bytes_max // settings.workers,
+        retention_ms={topic: RETENTION_MS[topic] for topic in SPOOL_EXPIRING},
+        ack_deadline_ms=settings.ack_deadline_ms,
+    )
+
+
+def open_fallback(settings: Settings) -> FallbackPublisher:
+    """Return the transport of an edge with brokers: Kafka, and the spool while that is away."""
+    keys, breaker = seal_keys(settings), Breaker()
+    root = settings.data_dir / SPOOL_FOLDER
+    spools = Spools(root, keys, lambda folder: open_spool(settings, keys, folder), breaker)
+    return FallbackPublisher(kafka_publisher(settings), spools, breaker)
 
 
 def open_log_transport(settings: Settings) -> LocalLog:
@@ -154,7 +161,11 @@ def build_worker(settings: Settings) -> Worker:
     agents = warm()
     for problem in (*regions.problems(), *agents.problems(), *warnings(settings)):
         _log.warning("start_problem", problem=problem)
-    in_flight = InFlight(requests_max=settings.in_flight_requests_max, bytes_max=settings.in_flight_bytes_max)
+    in_flight = InFlight(
+        requests_max=settings.in_flight_requests_max,
+        bytes_max=settings.in_flight_bytes_max,
+        queue_s_max=settings.queue_ms_max / 1000,
+    )
     collect = Collect(
         registry=registry,
         publisher=publisher,

@@ -1,10 +1,11 @@
 """SHA-256 digests as ad platforms and consumers compare them: lower-case hex over UTF-8."""
 
 import re
-from hashlib import sha256
 from typing import Final
 
-EMPTY: Final = sha256(b"").hexdigest()
+from normalize.sha import hex_digest
+
+EMPTY: Final = hex_digest(b"")
 """The digest of no text at all. Well formed, accepted everywhere, and the same for everybody: never to be stored."""
 
 _HEX_LENGTH = 64
@@ -21,9 +22,9 @@ def sha256_hex(text: str) -> str:
     '1f81adb3'
     """
     try:
-        return sha256(text.encode()).hexdigest()
+        return hex_digest(text.encode())
     except UnicodeEncodeError:
-        return sha256(_repaired(text).encode()).hexdigest()
+        return hex_digest(_repaired(text).encode())
 
 
 def _repaired(text: str) -> str:

@@ -124,6 +124,7 @@ class _Object:
             member = None if plain else match(key)
             if key is not name and key != name and key in self._source:
                 self._scrub.notes[Note.MEMBER_COLLISION] = None  # what was sent under this name is worth more
+                _copied(value, self._pending, self._scrub)  # for its notes
             elif member is None:
                 self._put(key, _copied(value, self._pending, self._scrub))
             elif value is None or isinstance(value, bool):

@@ -1,8 +1,9 @@
 """Phone numbers: schemes `phone/1`, `phone_e164/1` and `phone_national/1`."""
 
-from hashlib import sha256
 from typing import Final, NamedTuple
 from unicodedata import decimal
+
+from normalize.sha import hex_digest
 
 DIRECTION_MARKS: Final = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Invisible characters that address books put around a number to keep it left to right."""
@@ -49,16 +50,16 @@ def phone_digests(value: str | int) -> PhoneDigests | None:
     digits = ascii_text.translate(None, _NOT_DIGITS)
     if not digits:
         return None
-    plain = sha256(digits).hexdigest()
+    plain = hex_digest(digits)
     if ascii_text[0] != _PLUS and not ascii_text.lstrip(_WHITE_SPACE).startswith(b"+"):
         return PhoneDigests(plain)
     if b"(0)" in ascii_text:
         digits = ascii_text.replace(b"(0)", b"", 1).translate(None, _NOT_DIGITS)
         if not digits:
             return PhoneDigests(plain)
-    e164 = sha256(b"+" + digits).hexdigest()
+    e164 = hex_digest(b"+" + digits)
     if digits[:2] == _CHINA and len(digits) > len(_CHINA):
-        return PhoneDigests(plain, e164, sha256(digits[len(_CHINA) :]).hexdigest())
+        return PhoneDigests(plain, e164, hex_digest(digits[len(_CHINA) :]))
     return PhoneDigests(plain, e164)
 
 

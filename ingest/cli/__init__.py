@@ -9,6 +9,7 @@ from ingest.cli.apps import apps
 from ingest.cli.dev import dev
 from ingest.cli.serve import serve, worker
 from ingest.cli.settings import settings
+from ingest.cli.spool import spool
 from ingest.cli.tail import tail
 from ingest.cli.topics import topics
 from ingest.registry.snapshot import RegistryError
@@ -26,7 +27,7 @@ def cli() -> None:
     """
 
 
-for command in (dev, serve, worker, tail, topics, apps, settings):
+for command in (dev, serve, worker, tail, topics, apps, spool, settings):
     cli.add_command(command)
 
 

@@ -160,7 +160,7 @@ class Collect:
         if named:
             call.app = admit(self._registry.current(), named.decode("latin-1"))
             self._rate.check(call.app, self._clock.monotonic_ms())
-        call.slot = slot = self._in_flight.enter()
+        call.slot = slot = self._in_flight.enter(call.begun - scope.get("begun", call.begun))
         raw = await read_body(
             receive,
             content_length=_content_length(headers.get(b"content-length")),

@@ -4,19 +4,27 @@ from ingest.errors import Code, Refusal
 
 
 class InFlight:
-    """Counts the requests that are being answered, and the bytes that they hold, against two bounds."""
+    """Counts the requests that are being answered, and the bytes that they hold, against two bounds.
 
-    __slots__ = ("bytes", "bytes_max", "requests", "requests_max")
+    A third one, `queue_s_max`, is on the time that a request has waited for its turn: with more than that this process
+    is asked for more than it can do, and whoever is turned away early leaves time for those who are not.
+    """
 
-    def __init__(self, *, requests_max: int, bytes_max: int) -> None:
+    __slots__ = ("bytes", "bytes_max", "queue_s_max", "requests", "requests_max")
+
+    def __init__(self, *, requests_max: int, bytes_max: int, queue_s_max: float = 1.0) -> None:
         self.requests_max = requests_max
         self.bytes_max = bytes_max
+        self.queue_s_max = queue_s_max
         self.requests = 0
         self.bytes = 0
 
-    def enter(self) -> "Slot":
-        """Count one more request. Raises `Refusal` with `OVERLOADED`, counting nothing, where there is no room."""
-        if self.requests >= self.requests_max or self.bytes >= self.bytes_max:
+    def enter(self, waited_s: float = 0.0) -> "Slot":
+        """Count one more request, which has `waited_s` for its turn.
+
+        Raises `Refusal` with `OVERLOADED`, counting nothing, where there is no room or it waited too long.
+        """
+        if self.requests >= self.requests_max or self.bytes >= self.bytes_max or waited_s > self.queue_s_max:
             raise Refusal(Code.OVERLOADED)
         self.requests += 1
         return Slot(self)

@@ -7,6 +7,7 @@ its answer is complete can read it. Everything else is uvicorn's, whose version 
 
 import asyncio
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, ClassVar, Final, NamedTuple
 
 import httptools
@@ -214,6 +215,11 @@ class EdgeProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header without the blanks behind its value, which RFC 9110 does not count to it."""
         super().on_header(name, value.rstrip(b" \t"))
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Begin to answer, and note when: what waits for its turn from here on waits for this process."""
+        cycle.scope["begun"] = perf_counter()
+        super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
         """Hand on a piece of the body."""

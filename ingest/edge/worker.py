@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +13,7 @@ import structlog
 from ingest.edge.admin import admin
 from ingest.edge.control import Report, answer_reports
 from ingest.edge.in_flight import InFlight
+from ingest.edge.memory import settle
 from ingest.edge.region import Regions
 from ingest.edge.server import Server, admin_server
 from ingest.registry.snapshot import Registry, Snapshot, changes
@@ -28,7 +28,6 @@ HURRY_S: Final = 1.0
 """Time for the answers in flight once a stop is hurried."""
 
 _GRACE_SHARE: Final = 0.05  # of the time to stop: the balancer is told and connections are still accepted
-GC_THRESHOLDS: Final = (20_000, 20, 20)
 
 _log = structlog.get_logger(__name__)
 
@@ -133,7 +132,7 @@ async def _serving(worker: Worker, listener: socket.socket) -> AsyncIterator[asy
         await worker.registry.start()
         announce_kills(Snapshot(), worker.registry.current())
         reloading = asyncio.create_task(_reload_regions(worker.regions))
-        _settle_memory()
+        settle()
         serving = asyncio.create_task(worker.server.serve(sockets=[listener]))
         _log.info("started")
         yield serving
@@ -189,10 +188,3 @@ async def _reload_regions(regions: Regions) -> None:
     while True:
         await asyncio.sleep(GEO_RELOAD_S)
         await asyncio.to_thread(regions.reload_if_changed)
-
-
-def _settle_memory() -> None:
-    """Take what the start made out of the garbage collector's sight, and let it look less often: 7 us a request."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)

@@ -1,5 +1,7 @@
 """The switch between Kafka and the spool: open while Kafka is not trusted to acknowledge."""
 
+import time
+
 import structlog
 
 _log = structlog.get_logger(__name__)
@@ -13,11 +15,18 @@ class Breaker:
         self.reason = ""
         """Why it is open; empty while it is closed."""
         self.trips_total = 0
+        self._opened_s = 0.0
+
+    @property
+    def open_for_s(self) -> float:
+        """How long it has been open without a break, 0 while it is closed."""
+        return time.monotonic() - self._opened_s if self.is_open else 0.0
 
     def trip(self, reason: str) -> None:
         """Trust Kafka no longer, because of `reason`."""
         if not self.is_open:
             self.trips_total += 1
+            self._opened_s = time.monotonic()
             _log.warning("breaker_opened", reason=reason)
         self.is_open = True
         self.reason = reason

@@ -69,7 +69,8 @@ class Drain:
             if not self._log.totals.waiting:
                 if until_empty:
                     return
-                self._breaker.close()  # with nothing to probe with, the next request has to
+                if self._breaker.open_for_s > PROBE_S and not self._log.health().pending_records:
+                    self._breaker.close()  # with nothing to probe with, the next request has to
             await asyncio.sleep(PROBE_S)
 
     async def step(self) -> bool:

@@ -75,8 +75,20 @@ class HighWaterMark:
             self._file = -1
 
     def _newest(self) -> tuple[int, dict[str, int]]:
-        slots = (_read_slot(os.pread(self._file, SLOT_BYTES, index * SLOT_BYTES)) for index in (0, 1))
-        return max((slot for slot in slots if slot is not None), key=lambda slot: slot[0], default=(0, {}))
+        return _newest(os.pread(self._file, 2 * SLOT_BYTES, 0))
+
+
+def offsets_in(path: Path) -> Mapping[str, int]:
+    """Return the offsets in a file that somebody else may have open, none where it cannot be read."""
+    try:
+        return _newest(path.read_bytes())[1]
+    except OSError:
+        return {}
+
+
+def _newest(slots: bytes) -> tuple[int, dict[str, int]]:
+    found = map(_read_slot, (slots[:SLOT_BYTES], slots[SLOT_BYTES:]))
+    return max((slot for slot in found if slot is not None), key=lambda slot: slot[0], default=(0, {}))
 
 
 def _read_slot(slot: bytes) -> tuple[int, dict[str, int]] | None:

@@ -38,6 +38,7 @@ from ingest.transport.contract import (
 )
 from ingest.transport.kafka.connection import Connection
 from ingest.transport.kafka.discard import discard
+from ingest.transport.kafka.flat_request import install
 from ingest.transport.kafka.topics import TopicPlan, check, ensure_topics
 
 LINGER_S: Final = 0.002  # 0.2 ms costs four times the CPU at one event a request, 5 ms saves nothing
@@ -129,6 +130,7 @@ class KafkaPublisher:
     async def start(self) -> None:
         """See `Publisher.start`."""
         self._loop = asyncio.get_running_loop()
+        install()
         first = self._loop.create_task(self._connect())
         try:
             done, _ = await asyncio.wait([first], timeout=START_S)
