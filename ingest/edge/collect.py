@@ -160,7 +160,7 @@ class Collect:
         if named:
             call.app = admit(self._registry.current(), named.decode("latin-1"))
             self._rate.check(call.app, self._clock.monotonic_ms())
-        call.slot = slot = self._in_flight.enter(call.begun - scope.get("begun", call.begun))
+        call.slot = slot = self._in_flight.enter()
         raw = await read_body(
             receive,
             content_length=_content_length(headers.get(b"content-length")),
@@ -170,6 +170,7 @@ class Collect:
         )
         call.wire_bytes = len(raw)
         read = perf_counter()
+        slot.begin(read - scope.get("arrived", read))
         body = self._inflate(headers.get(b"content-encoding"), raw, slot)
         call.inflated_bytes = len(body)
         inflated = perf_counter()

@@ -6,8 +6,8 @@ from ingest.errors import Code, Refusal
 class InFlight:
     """Counts the requests that are being answered, and the bytes that they hold, against two bounds.
 
-    A third one, `queue_s_max`, is on the time that a request has waited for its turn: with more than that this process
-    is asked for more than it can do, and whoever is turned away early leaves time for those who are not.
+    A third one, `queue_s_max`, is on the time that a request waits for its turn once it has arrived: with more than
+    that this process is asked for more than it can do, and whoever is turned away leaves time for those who are not.
     """
 
     __slots__ = ("bytes", "bytes_max", "queue_s_max", "requests", "requests_max")
@@ -19,12 +19,9 @@ class InFlight:
         self.requests = 0
         self.bytes = 0
 
-    def enter(self, waited_s: float = 0.0) -> "Slot":
-        """Count one more request, which has `waited_s` for its turn.
-
-        Raises `Refusal` with `OVERLOADED`, counting nothing, where there is no room or it waited too long.
-        """
-        if self.requests >= self.requests_max or self.bytes >= self.bytes_max or waited_s > self.queue_s_max:
+    def enter(self) -> "Slot":
+        """Count one more request. Raises `Refusal` with `OVERLOADED`, counting nothing, where there is no room."""
+        if self.requests >= self.requests_max or self.bytes >= self.bytes_max:
             raise Refusal(Code.OVERLOADED)
         self.requests += 1
         return Slot(self)
@@ -45,6 +42,11 @@ class Slot:
             raise Refusal(Code.OVERLOADED)
         self._all.bytes += size
         self.bytes += size
+
+    def begin(self, waited_s: float) -> None:
+        """Begin to work on a request that waited so long. Raises `Refusal` with `OVERLOADED` beyond the bound."""
+        if waited_s > self._all.queue_s_max:
+            raise Refusal(Code.OVERLOADED)
 
     def leave(self) -> None:
         """Give back the place and all bytes."""

@@ -217,8 +217,8 @@ class EdgeProtocol(HttpToolsProtocol):
         super().on_header(name, value.rstrip(b" \t"))
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        """Begin to answer, and note when: what waits for its turn from here on waits for this process."""
-        cycle.scope["begun"] = perf_counter()
+        """Begin to answer a request; `arrived` tells from when on it waits for nothing but this process."""
+        cycle.scope["arrived"] = perf_counter()
         super()._start_asgi_task(cycle, app)
 
     def on_body(self, body: bytes) -> None:
@@ -240,6 +240,7 @@ class EdgeProtocol(HttpToolsProtocol):
         line.unread = False
         self._fed_bytes = 0
         cycle = self.cycle
+        cycle.scope["arrived"] = perf_counter()  # type: ignore[typeddict-unknown-key] # our own, as above
         cycle.more_body = False
         cycle.message_event.set()
         if not cycle.response_started:
