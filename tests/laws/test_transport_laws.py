@@ -22,18 +22,20 @@ from ingest.transport.contract import (
     Topic,
     Unavailable,
 )
-from tests.laws.worlds import KafkaWorld, LocalLogWorld, MemoryWorld, World
+from tests.laws.worlds import FallbackWorld, KafkaWorld, LocalLogWorld, MemoryWorld, World
 
 NOW_MS = 1_767_225_600_000
 WAIT_MS = 10_000
 """Longest wait for records that are known to come; tests that expect none do not wait."""
 
 
-@pytest.fixture(params=["memory", "local_log", "kafka"])
+@pytest.fixture(params=["memory", "local_log", "fallback", "kafka"])
 def world(request: pytest.FixtureRequest, tmp_path: Path, topic_prefix: str) -> World:
     """Give an empty store."""
     if request.param == "kafka":
         return KafkaWorld(request.getfixturevalue("kafka").bootstrap, topic_prefix)
+    if request.param == "fallback":
+        return FallbackWorld(tmp_path / "spool")
     return MemoryWorld() if request.param == "memory" else LocalLogWorld(tmp_path / "log")
 
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Protocol
 
+from ingest.transport.breaker import Breaker
 from ingest.transport.contract import Publisher, Source, Topic
+from ingest.transport.fallback import FallbackPublisher
 from ingest.transport.kafka.connection import Connection
 from ingest.transport.kafka.publisher import KafkaPublisher
 from ingest.transport.kafka.source import KafkaSource
@@ -12,6 +14,7 @@ from ingest.transport.local_log import LocalLog
 from ingest.transport.local_source import LocalLogSource
 from ingest.transport.memory import MemorySource, MemoryTransport
 from ingest.transport.sealed import SealKeys
+from ingest.transport.spools import Spools
 
 
 class World(Protocol):
@@ -53,6 +56,28 @@ class LocalLogWorld:
     def source(self, topic: Topic, group: str) -> Source:
         """Make a source over the folder."""
         return LocalLogSource(self._folder, self._keys, topic, group)
+
+
+class FallbackWorld:
+    """Kafka with the spool beside it, as an edge has both; Kafka is played by the twin. Nothing goes by the spool."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._keys = SealKeys.parse(SealKeys.generate())
+        self._transport = MemoryTransport()
+
+    def publisher(self) -> Publisher:
+        """Make a publisher over both."""
+        breaker = Breaker()
+        spools = Spools(self._folder, self._keys, self._open_log, breaker)
+        return FallbackPublisher(self._transport, spools, breaker)
+
+    def source(self, topic: Topic, group: str) -> Source:
+        """Make a source over the twin."""
+        return MemorySource(self._transport, topic, group)
+
+    def _open_log(self, folder: Path) -> LocalLog:
+        return LocalLog(folder, self._keys, bytes_max=64 * 2**20)
 
 
 class KafkaWorld:
