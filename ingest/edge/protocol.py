@@ -214,12 +214,10 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header without the blanks behind its value, which RFC 9110 does not count to it."""
-        super().on_header(name, value.rstrip(b" \t"))
-
-    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
-        """Begin to answer a request; `arrived` tells from when on it waits for nothing but this process."""
-        cycle.scope["arrived"] = perf_counter()
-        super()._start_asgi_task(cycle, app)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value.rstrip(b" \t")))
 
     def on_body(self, body: bytes) -> None:
         """Hand on a piece of the body."""
@@ -240,7 +238,8 @@ class EdgeProtocol(HttpToolsProtocol):
         line.unread = False
         self._fed_bytes = 0
         cycle = self.cycle
-        cycle.scope["arrived"] = perf_counter()  # type: ignore[typeddict-unknown-key] # our own, as above
+        # From now on the request waits for nothing but this process.
+        cycle.scope["arrived"] = perf_counter()  # type: ignore[typeddict-unknown-key] # our own
         cycle.more_body = False
         cycle.message_event.set()
         if not cycle.response_started:

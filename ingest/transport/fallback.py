@@ -31,6 +31,7 @@ class FallbackPublisher:
         self._spools = spools
         self._breaker = breaker
         self._publishing = 0
+        self._closing = False
         self._idle = asyncio.Event()
 
     async def start(self) -> None:
@@ -55,7 +56,7 @@ class FallbackPublisher:
             return await self._spools.publish(topic, records, timestamp_ms)
         finally:
             self._publishing -= 1
-            if not self._publishing:
+            if self._closing:
                 self._idle.set()
 
     def health(self) -> Health:
@@ -79,6 +80,7 @@ class FallbackPublisher:
 
     async def close(self) -> None:
         """Store what was published before, on Kafka or in the spool, and release everything."""
+        self._closing = True
         await self._spools.stop_draining()
         await self._kafka.close()
         with contextlib.suppress(TimeoutError):
