@@ -10,9 +10,9 @@ aiokafka's own idempotence stays off: with it a batch that meets a silent broker
 and `stop()` hangs. Without it a batch fails at its deadline and the producer works on. Consumers drop repeats by the
 identity of an event either way.
 
-A round that is not acknowledged within `stall_ms` says that the producer is stuck. Everything that waits is told so at
-once, the producer is thrown away with all that it holds, and another one is made, again and again until brokers answer.
-What the old one had on the wire may still arrive.
+A round that is not acknowledged within `stall_ms` of its leaving says that the producer is stuck. Everything that waits
+is told so at once, the producer is thrown away with all that it holds, and another one is made, again and again until
+brokers answer. What the old one had on the wire may still arrive.
 """
 
 import asyncio
@@ -44,6 +44,7 @@ from ingest.transport.kafka.topics import TopicPlan, check, ensure_topics
 LINGER_S: Final = 0.002  # 0.2 ms costs four times the CPU at one event a request, 5 ms saves nothing
 ROUND_BYTES_MAX: Final = 512 * 1024  # of one partition's batch; the brokers' own limit is about 1 MB
 FILL_S: Final = 0.25  # the records of a round share the deadline of its first, so none may join much later
+RECORD_EXTRA_BYTES: Final = 64  # of a record beyond key and value: its header, lengths and offsets, rounded up
 RECORD_BYTES_MAX: Final = 1_000_000  # of key and value; with its batch around it a broker takes about 1 MB
 START_S: Final = 2.0  # longest wait of the start for brokers that are silent; then it goes on without them
 CONNECT_S: Final = 5.0
@@ -55,13 +56,25 @@ _HEADERS: Final = list(SCHEMA)
 _log = structlog.get_logger(__name__)
 
 
-class _Round:
-    """What leaves together: batches by topic and partition, and the requests that wait for all of them.
+class _Part:
+    """What a round has for one partition: records with their timestamps, and about the bytes of their batch."""
 
-    `due` is called `LINGER_S` after the begin, `late` at the deadline.
+    __slots__ = ("bytes", "records")
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.records: list[tuple[int, Record]] = []
+
+
+class _Round:
+    """What leaves together: records by topic and partition, and the requests that wait for all of them.
+
+    The records are the caller's own, who may want them back; Kafka's batches, copies of them, are made when it leaves.
+
+    `due` is called `LINGER_S` after the begin, `late` at the deadline or once it has flown for too long.
     """
 
-    __slots__ = ("_late", "_loop", "batches", "began", "deadline", "is_due", "linger", "waiters")
+    __slots__ = ("_late", "_loop", "began", "deadline", "is_due", "linger", "parts", "waiters")
 
     def __init__(
         self,
@@ -70,7 +83,7 @@ class _Round:
         due: Callable[["_Round"], None],
         late: Callable[[], None],
     ) -> None:
-        self.batches: dict[Topic, list[Any]] = {}
+        self.parts: dict[Topic, list[_Part]] = {}
         self.waiters: list[asyncio.Future[bool]] = []
         self.began = time.monotonic()
         self.is_due = False
@@ -78,6 +91,11 @@ class _Round:
         self.deadline = loop.call_later(deadline_s, self._expire, loop.time() + deadline_s)
         self._loop = loop
         self._late = late
+
+    def fly(self, stall_s: float) -> None:
+        """Count the time from now: what waited for its turn until here did so because much was to be done."""
+        self.deadline.cancel()
+        self.deadline = self._loop.call_later(stall_s, self._expire, self._loop.time() + stall_s)
 
     def settle(self, *, stored: bool) -> None:
         """Answer all who wait, each by a future of its own: one that is cancelled takes nobody along."""
@@ -87,8 +105,13 @@ class _Round:
             if not waiter.done():
                 waiter.set_result(stored)
 
+    def add(self, topic: Topic, partitions: int) -> list[_Part]:
+        """Make room for the records of a topic."""
+        parts = self.parts[topic] = [_Part() for _ in range(partitions)]
+        return parts
+
     def records(self) -> int:
-        return sum(batch.record_count() for batches in self.batches.values() for batch in batches)
+        return sum(len(part.records) for parts in self.parts.values() for part in parts)
 
     def _expire(self, due: float) -> None:
         """Be late, unless this process stood still itself: then acknowledgements may lie there unread."""
@@ -102,7 +125,7 @@ class _Round:
 class KafkaPublisher:
     """A `Publisher` over one aiokafka producer at a time.
 
-    `ack_deadline_ms` bounds the wait of a request, `stall_ms` the age of a record from which the producer counts as
+    `ack_deadline_ms` bounds the wait of a request, `stall_ms` the time on the way from which the producer counts as
     stuck; without it the deadline does.
     """
 
@@ -151,20 +174,20 @@ class KafkaPublisher:
                 raise RecordTooLarge(f"record {position} is larger than {RECORD_BYTES_MAX} bytes")
         partitions = self._partitions[topic]
         round_ = self._filling or self._open()
-        batches = round_.batches.get(topic) or self._batches(round_, topic)
+        parts = round_.parts.get(topic) or round_.add(topic, partitions)
         waiters = []
         for record in records:
-            key, value = record.key, record.value
-            number = crc32(key) % partitions
-            if batches[number].append(timestamp=timestamp_ms, key=key, value=value, headers=_HEADERS) is None:
+            part = parts[crc32(record.key) % partitions]
+            size = len(record.key) + len(record.value) + RECORD_EXTRA_BYTES
+            if part.bytes + size > ROUND_BYTES_MAX and part.bytes:
                 waiters.append(self._wait(round_))
                 self._seal()
                 round_ = self._open()
-                batches = self._batches(round_, topic)
-                # The first record of a batch finds room whatever its size.
-                batches[number].append(timestamp=timestamp_ms, key=key, value=value, headers=_HEADERS)
+                parts = round_.add(topic, partitions)
+                part = parts[crc32(record.key) % partitions]
+            part.bytes += size
+            part.records.append((timestamp_ms, record))
         waiters.append(self._wait(round_))
-        del records  # the batches hold them now; a second copy would last as long as the wait
         stored = True
         for waiter in waiters:
             stored &= await waiter
@@ -220,7 +243,7 @@ class KafkaPublisher:
         producer = AIOKafkaProducer(
             acks="all",
             enable_idempotence=False,
-            max_batch_size=ROUND_BYTES_MAX,
+            max_batch_size=2 * ROUND_BYTES_MAX,  # a round is bounded by its own count
             max_request_size=16 * ROUND_BYTES_MAX,
             request_timeout_ms=int(self._deadline_s * 1000),  # never reached: a round expires earlier
             retry_backoff_ms=50,
@@ -256,7 +279,7 @@ class KafkaPublisher:
             attempt = self._connect()
 
     def _open(self) -> _Round:
-        self._filling = _Round(self._loop, self._stall_s, self._due, self._stalled)
+        self._filling = _Round(self._loop, self._deadline_s, self._due, self._stalled)
         return self._filling
 
     def _due(self, round_: _Round) -> None:
@@ -290,12 +313,6 @@ class KafkaPublisher:
             self._discards.add(discarding)
             discarding.add_done_callback(self._discards.discard)
 
-    def _batches(self, round_: _Round, topic: Topic) -> list[Any]:
-        assert self._producer is not None
-        batches = [self._producer.create_batch() for _ in range(self._partitions[topic])]
-        round_.batches[topic] = batches
-        return batches
-
     def _wait(self, round_: _Round) -> asyncio.Future[bool]:
         waiter: asyncio.Future[bool] = self._loop.create_future()
         round_.waiters.append(waiter)
@@ -316,17 +333,19 @@ class KafkaPublisher:
             if not self._sealed:
                 self._seal()
             self._flying = round_ = self._sealed.popleft()
+            round_.fly(self._stall_s)
             round_.settle(stored=await self._commit(round_))
             self._flying = None
 
     async def _commit(self, round_: _Round) -> bool:
-        assert self._producer is not None
+        producer = self._producer
+        assert producer is not None
         try:
             acknowledgements = [
-                await self._producer.send_batch(batch, self._plan.name(topic), partition=partition)
-                for topic, batches in round_.batches.items()
-                for partition, batch in enumerate(batches)
-                if batch.record_count()
+                await producer.send_batch(_batch(producer, part), self._plan.name(topic), partition=partition)
+                for topic, parts in round_.parts.items()
+                for partition, part in enumerate(parts)
+                if part.records
             ]
             results = await asyncio.gather(*acknowledgements, return_exceptions=True)
         except (KafkaError, OSError) as error:
@@ -339,3 +358,13 @@ class KafkaPublisher:
         self.rounds_total += 1
         self.failures_total += bool(failures)
         return not failures
+
+
+def _batch(producer: AIOKafkaProducer, part: _Part) -> Any:
+    """Return Kafka's batch of a part, which is closed by whoever sends it."""
+    batch = producer.create_batch()
+    append = batch.append
+    for timestamp_ms, record in part.records:
+        if append(timestamp=timestamp_ms, key=record.key, value=record.value, headers=_HEADERS) is None:
+            raise RuntimeError("a batch has less room than its round")
+    return batch
