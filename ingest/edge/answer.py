@@ -72,17 +72,17 @@ new_request_id = RequestIds().new
 encode = msgspec.json.Encoder().encode
 """Returns any value as JSON bytes."""
 
-_ZEROS_MAX: Final = 26
-"""More of them has the all-zero id alone, which stands for a device that gave none and is kept nowhere."""
-
 _accepted = re.compile(
     rb"req_[0-7][0-9A-HJKMNP-TV-Z]{25}|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}"
 ).fullmatch
 
 
 def accepted_request_id(header: bytes | None) -> str | None:
-    """Return the client's `X-Request-Id` if it is `req_` and a ULID in upper case, or a UUID; else None."""
-    if header is None or _accepted(header) is None or header.count(b"0") > _ZEROS_MAX:
+    """Return the client's `X-Request-Id` if it is `req_` and a ULID in upper case, or a UUID; else None.
+
+    The all-zero UUID stands for a device that gave none, and is kept nowhere.
+    """
+    if header is None or _accepted(header) is None or not header.strip(b"0-"):
         return None
     return header.decode("ascii")
 

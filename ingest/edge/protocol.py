@@ -228,6 +228,12 @@ class EdgeProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
         cycle.message_event.set()
 
+    def on_response_complete(self) -> None:
+        """Go on with the next request; one that waited behind this answer begins to wait for its turn only now."""
+        if self.pipeline:
+            self.pipeline[-1][0].scope["arrived"] = perf_counter()  # type: ignore[typeddict-unknown-key] # our own
+        super().on_response_complete()
+
     def on_message_complete(self) -> None:
         """End the request: its connection may live on."""
         line = self._line

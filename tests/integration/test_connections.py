@@ -174,7 +174,7 @@ def test_pipelined_requests_are_answered_in_order(service: ServiceProcess) -> No
             b"\r\n\r\n", f"\r\nx-request-id: {number:08}-0000-0000-0000-000000000000\r\n\r\n".encode()
         )
         + body
-        for number, body in enumerate(bodies)
+        for number, body in enumerate(bodies, 1)
     )
     with connect(service) as client:
         client.sendall(requests)
@@ -183,7 +183,7 @@ def test_pipelined_requests_are_answered_in_order(service: ServiceProcess) -> No
     heads = [part for part in received.split(b"HTTP/1.1 ") if part]
 
     assert [part[:4] for part in heads] == [b"202 "] * len(bodies)
-    assert [f"{number:08}-".encode() in part for number, part in enumerate(heads)] == [True] * len(bodies)
+    assert [f"{number:08}-".encode() in part for number, part in enumerate(heads, 1)] == [True] * len(bodies)
 
 
 def test_a_flood_of_pipelined_requests_is_bounded(service: ServiceProcess) -> None:
