@@ -12,7 +12,7 @@ key holds only for records that took the same way.
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from ingest.event import Record
 from ingest.transport.breaker import Breaker
@@ -23,10 +23,17 @@ CLOSE_S: Final = 2.0
 """Longest wait at the end for publishes that are still on their way into the spool."""
 
 
+class Kafka(Publisher, Protocol):
+    """A publisher that can be told to wait no longer."""
+
+    def give_up(self) -> None:
+        """Refuse whatever waits as `Unavailable` at once, and take nothing more."""
+
+
 class FallbackPublisher:
     """A `Publisher` over `kafka` and the spools of this machine."""
 
-    def __init__(self, kafka: Publisher, spools: Spools, breaker: Breaker) -> None:
+    def __init__(self, kafka: Kafka, spools: Spools, breaker: Breaker) -> None:
         self._kafka = kafka
         self._spools = spools
         self._breaker = breaker
@@ -76,7 +83,7 @@ class FallbackPublisher:
     def hurry(self) -> None:
         """Wait for Kafka no longer: whatever waits for it goes to the spool at once."""
         self._breaker.trip("the process is stopping")
-        self._hurried = asyncio.ensure_future(self._kafka.close())
+        self._kafka.give_up()
 
     async def close(self) -> None:
         """Store what was published before, on Kafka or in the spool, and release everything."""

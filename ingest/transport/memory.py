@@ -81,6 +81,14 @@ class MemoryTransport:
         self.release()
         self._open = False
 
+    def give_up(self) -> None:
+        """Refuse whatever is held back, and take nothing more until the next `start`."""
+        self._open = False
+        while self._waiting:
+            stored = self._waiting.popleft().stored
+            if not stored.done():
+                stored.set_exception(Unavailable("no longer waited for"))
+
     def fail_next(self, count: int = 1, error: Unavailable | RecordTooLarge | None = None) -> None:
         """Let the next `count` publishes raise `error`, `Unavailable` by default, storing nothing."""
         self._failures.extend([error or Unavailable("a failure was asked for")] * count)

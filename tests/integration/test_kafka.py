@@ -273,6 +273,29 @@ def test_sigterm_ends_in_time_without_kafka(
     assert {(answer.status, stored(answer)) for answer in answers} == {(202, "spooled")}
 
 
+def test_a_second_signal_hurries_and_loses_nothing(
+    kafka: KafkaCluster, broken: Callable[[Break], Callable[[], None]], topic_prefix: str, tmp_path: Path
+) -> None:
+    """What waits for a frozen Kafka is spooled and answered at once, and comes to Kafka from the next process."""
+    env = on_kafka(kafka.bootstrap, topic_prefix, tmp_path, ACK_DEADLINE_MS="4500", STALL_MS="4500")
+    with ServiceProcess(env, folder=tmp_path) as service, ThreadPoolExecutor(20) as senders:
+        mend = broken(pause)
+        held = hold(service, senders, 10)
+        service.terminate()
+        await_true(lambda: ready(service).status == 503, "the stop has begun")
+        service.terminate()
+        answers = {stored(answer.result(WAIT_S)) for answer in held.values()}
+        slowest_s = max(answer.result().seconds for answer in held.values())
+        code = service.wait(WAIT_S)
+    mend()
+    with ServiceProcess(service.settings, folder=tmp_path) as service:
+        await_true(lambda: is_drained(service), "the spool is drained")
+
+    assert (answers, code) == ({"spooled"}, 0)
+    assert slowest_s < 4.0
+    assert set(held) <= set(event_ids(read_topic(kafka.bootstrap, f"{topic_prefix}events")))
+
+
 def test_the_largest_event_is_stored_and_a_larger_one_is_rejected_alone(
     kafka: KafkaCluster, topic_prefix: str, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ async def discard(producer: AIOKafkaProducer) -> None:
     producer._message_accumulator.fail_all(ProducerClosed())  # noqa: SLF001 - nobody else can empty it
     _abort_connections(producer)
     for _ in range(ROUNDS_MAX):
-        tasks = _tasks_of(producer)
+        tasks = tasks_of(producer)
         if not tasks:
             break
         for task in tasks:
@@ -42,7 +42,7 @@ def _abort_connections(producer: AIOKafkaProducer) -> None:
             connection.close()
 
 
-def _tasks_of(producer: AIOKafkaProducer) -> set["asyncio.Task[Any]"]:
+def tasks_of(producer: AIOKafkaProducer) -> set["asyncio.Task[Any]"]:
     """Return the unfinished tasks that run a method of the producer's sender or client."""
     owners = (producer._sender, producer.client)  # noqa: SLF001 - they keep no list of the tasks that they begin
     found = set()

@@ -218,6 +218,13 @@ class KafkaPublisher:
         if self._discards:
             await asyncio.wait(self._discards, timeout=self._stall_s)
 
+    def give_up(self) -> None:
+        """Refuse whatever waits at once, and take nothing more; `close` still has to follow."""
+        self._reason = "the publisher was told to wait no longer"
+        if self._connects is not None:
+            self._connects.cancel()
+        self._throw_away()
+
     async def _end(self, task: "asyncio.Task[None]", timeout_s: float) -> None:
         """Give a task time to end, then cancel it; a task that does not even heed that is left to the loop's end."""
         if timeout_s:

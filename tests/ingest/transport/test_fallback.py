@@ -159,6 +159,21 @@ def test_a_full_spool_takes_no_more_and_keeps_what_it_has(tmp_path: Path) -> Non
     run(story)
 
 
+def test_hurried_it_spools_what_waits(tmp_path: Path) -> None:
+    """Whoever waits for Kafka gets the promise of the spool at once."""
+
+    async def story() -> None:
+        kafka = MemoryTransport(ack_deadline_ms=60_000)
+        async with publishing(tmp_path, kafka) as publisher:
+            kafka.hold()
+            waiting = asyncio.create_task(publisher.publish(Topic.EVENTS, records("a"), NOW_MS))
+            await until(lambda: kafka.health().pending_records == 3)
+            publisher.hurry()
+            assert await waiting is Stored.SPOOLED
+
+    run(story)
+
+
 def test_a_record_that_is_too_large_is_no_outage(tmp_path: Path) -> None:
     """It is refused as such, is not spooled, and does not open the breaker."""
 
