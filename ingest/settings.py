@@ -188,7 +188,7 @@ class Settings:
     ] = 32 * MIB
     queue_ms_max: Annotated[
         int, Setting(integer(10, 10_000, "ms"), "Longest wait of a request for its turn in a busy worker; then 503.")
-    ] = 500
+    ] = 2_000
     keep_alive_timeout_ms: Annotated[
         int, Setting(integer(1_000, 3_600_000, "ms"), "How long an idle connection is kept open.")
     ] = 75_000
