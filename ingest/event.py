@@ -70,36 +70,6 @@ class Named(msgspec.Struct, frozen=True):
     version: str | None
 
 
-class Meta(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the edge knows of an event. Absent members are null or left out; times are RFC 3339 text in UTC.
-
-    `event_id` is the client's, else derived; `received_at` is the edge's clock and `sent_at` the client's, as sent.
-    `country_code` is ISO 3166-1 alpha-2 and `subdivision1_code` the second part of an ISO 3166-2 code, both from the
-    client's address, which is not kept. `scheme` names the versions of the normal forms behind the digests, `notes`
-    tell what was removed or changed. `batch` holds the members of the batch's root that are not named here.
-    """
-
-    v: int
-    event_id: str
-    app_id: str
-    project_id: str
-    organization_id: str
-    received_at: str
-    request_id: str
-    source: str
-    scheme: dict[str, str]
-    environment: str | None = None
-    sent_at: str | None = None
-    batch_id: str | None = None
-    country_code: str | None = None
-    subdivision1_code: str | None = None
-    os: Named | None = None
-    client: Named | None = None
-    sdk: str | None = None
-    notes: tuple[str, ...] = ()
-    batch: JsonObject | None = None
-
-
 class BatchMeta(msgspec.Struct, frozen=True, omit_defaults=True):
     """The members of `Meta` that all events of a batch share, in the order in which a record has them."""
 
@@ -117,6 +87,22 @@ class BatchMeta(msgspec.Struct, frozen=True, omit_defaults=True):
     subdivision1_code: str | None = None
     sdk: str | None = None
     batch: JsonObject | None = None
+
+
+class Meta(BatchMeta, frozen=True, kw_only=True, omit_defaults=True):
+    """What the edge knows of an event. Absent members are null or left out; times are RFC 3339 text in UTC.
+
+    `event_id` is the client's, else derived; `received_at` is the edge's clock and `sent_at` the client's, as sent.
+    `country_code` is ISO 3166-1 alpha-2 and `subdivision1_code` the second part of an ISO 3166-2 code, both from the
+    client's address, which is not kept. `scheme` names the versions of the normal forms behind the digests, `notes`
+    tell what was removed or changed. `batch` holds the members of the batch's root that are not named here.
+    """
+
+    event_id: str
+    environment: str | None = None
+    os: Named | None = None
+    client: Named | None = None
+    notes: tuple[str, ...] = ()
 
 
 class EventRecord(msgspec.Struct, frozen=True):
