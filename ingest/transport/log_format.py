@@ -284,6 +284,13 @@ def totals(database: sqlite3.Connection) -> Totals:
     return Totals(*(int(database.execute(count).fetchone()[0]) for count in counts))
 
 
+def bytes_used(database: sqlite3.Connection) -> int:
+    """Return the size of what the database holds, without the pages that are free. Raises `sqlite3.Error`."""
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    (free,) = database.execute("PRAGMA freelist_count").fetchone()
+    return int(pages - free) * PAGE_BYTES
+
+
 def oldest_ms(database: sqlite3.Connection) -> int | None:
     """Return the Unix time of the oldest record that is there, None where there is none. Raises `sqlite3.Error`."""
     firsts = "SELECT min(first_offset) FROM chunk GROUP BY topic"

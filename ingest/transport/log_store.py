@@ -23,6 +23,7 @@ from ingest.transport.log_format import (
     Damage,
     Disk,
     Totals,
+    bytes_used,
     check_keys,
     checkpoint,
     commit,
@@ -121,7 +122,7 @@ class LogStore:
         bytes_new = sum(len(chunk.sealed) for chunk in chunks)
         try:
             pages_new = sum(len(chunk.sealed) // PAGE_BYTES + CHUNK_EXTRA_PAGES for chunk in chunks)
-            self.bytes_used = self._bytes_used(database)
+            self.bytes_used = bytes_used(database)
             if self.bytes_used + pages_new * PAGE_BYTES > self._bytes_max:
                 raise LogFull(f"the log is full: {self.bytes_used} bytes are used of at most {self._bytes_max}")
             offsets = self._offsets | {chunk.topic: chunk.first_offset + chunk.record_count for chunk in chunks}
@@ -190,7 +191,7 @@ class LogStore:
         database, _ = self._opened()
         try:
             busy = checkpoint(database, "TRUNCATE" if truncate else "PASSIVE")
-            self.bytes_used = self._bytes_used(database)
+            self.bytes_used = bytes_used(database)
             self.oldest_ms = oldest_ms(database)
         except sqlite3.Error as error:
             self._failed(error)
@@ -253,7 +254,7 @@ class LogStore:
     def _count(self, database: sqlite3.Connection) -> None:
         self.totals = totals(database)
         self.oldest_ms = oldest_ms(database)
-        self.bytes_used = self._bytes_used(database)
+        self.bytes_used = bytes_used(database)
 
     @contextlib.contextmanager
     def _transaction(self, database: sqlite3.Connection) -> Iterator[None]:
@@ -269,9 +270,3 @@ class LogStore:
     def _failed(self, error: Exception) -> None:
         self._database_is_corrupt |= is_corrupt(error)
         self.close()
-
-    @staticmethod
-    def _bytes_used(database: sqlite3.Connection) -> int:
-        (pages,) = database.execute("PRAGMA page_count").fetchone()
-        (free,) = database.execute("PRAGMA freelist_count").fetchone()
-        return int(pages - free) * PAGE_BYTES

@@ -16,9 +16,9 @@ from ingest.transport.log_format import (
     DATABASE,
     HIGH_WATER,
     LOCK,
-    PAGE_BYTES,
     Damage,
     Totals,
+    bytes_used,
     connect_reader,
     next_offsets,
     oldest_ms,
@@ -45,14 +45,12 @@ def look(folder: Path) -> SpoolView:
     """Return what a spool tells of itself. Raises `Unavailable` where it cannot be read."""
     try:
         with contextlib.closing(connect_reader(folder / DATABASE)) as database:
-            (pages,) = database.execute("PRAGMA page_count").fetchone()
-            (free,) = database.execute("PRAGMA freelist_count").fetchone()
             damage = tuple(Damage(*row) for row in database.execute("SELECT * FROM lost ORDER BY topic, first_offset"))
             return SpoolView(
                 folder,
                 is_held(folder),
                 totals(database),
-                (pages - free) * PAGE_BYTES,
+                bytes_used(database),
                 oldest_ms(database),
                 damage,
             )

@@ -148,7 +148,6 @@ class KafkaPublisher:
         self._closed = False
         self.rounds_total = 0
         self.failures_total = 0
-        self.replacements_total = 0
 
     async def start(self) -> None:
         """See `Publisher.start`."""
@@ -301,7 +300,6 @@ class KafkaPublisher:
         """Tell everybody who waits, and begin anew with another producer."""
         self._reason = "Kafka did not acknowledge in time"
         _log.warning("kafka_producer_replaced", reason=self._reason)
-        self.replacements_total += 1
         self._throw_away()
         if not self._closed:
             self._connects = self._loop.create_task(self._keep_connecting(self._loop.create_task(self._connect())))
