@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
+from devservices.account import Account
+
 _TETHER = str(Path(__file__).with_name("tether.py"))
 _TICK_S = 0.02
 _KILL_TIMEOUT_S = 30
@@ -35,9 +37,16 @@ class Child:
         stderr: Path | None = None,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        account: Account | None = None,
+        pass_fds: Sequence[int] = (),
     ) -> None:
-        """Start `command`; `stderr` None joins it to `stdout`, `env` None passes on this process's environment."""
-        tethered = [sys.executable, "-I", "-S", _TETHER, str(os.getpid()), *command]
+        """Start `command`; `stderr` None joins it to `stdout`, `env` None passes on this process's environment.
+
+        With an `account` the program gives up this process's rights first. It inherits the descriptors `pass_fds`
+        under their own numbers, besides its output.
+        """
+        identity = "-" if account is None else f"{account.uid}:{account.gid}"
+        tethered = [sys.executable, "-I", "-S", _TETHER, str(os.getpid()), identity, *command]
         with stdout.open("wb") as out, contextlib.ExitStack() as files:
             err = subprocess.STDOUT if stderr is None else files.enter_context(stderr.open("wb"))
 
@@ -50,6 +59,7 @@ class Child:
                     env=env,
                     cwd=cwd,
                     start_new_session=True,
+                    pass_fds=pass_fds,
                 )
 
             self._process = _launch(spawn)
@@ -91,15 +101,15 @@ class Child:
         """Let a paused program go on (SIGCONT)."""
         self._signal_group(signal.SIGCONT)
 
-    def terminate(self) -> None:
-        """Ask the program to end (SIGTERM), paused or not, without waiting for it."""
+    def terminate(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Ask the program to end by the signal `number`, paused or not, without waiting for it."""
         if self.wait(0) is None:
-            self._process.terminate()
+            self._process.send_signal(number)
             self.resume()
 
-    def stop(self, timeout_s: float) -> int:
+    def stop(self, timeout_s: float, number: signal.Signals = signal.SIGTERM) -> int:
         """Ask the program to end, kill it at the timeout, and return its exit code (negative: the signal)."""
-        self.terminate()
+        self.terminate(number)
         code = self.wait(timeout_s)
         return self.kill() if code is None else code
 
