@@ -3,6 +3,7 @@
 DevServiceError
 ├── JavaMissing
 ├── FetchFailed
+├── ProgramMissing
 └── StartFailed
     └── PortTaken
 """
@@ -18,6 +19,10 @@ class JavaMissing(DevServiceError):  # noqa: N818 - named for what is wrong
 
 class FetchFailed(DevServiceError):  # noqa: N818 - as above
     """Maven did not deliver the files of the service."""
+
+
+class ProgramMissing(DevServiceError):  # noqa: N818 - as above
+    """The service's own program is not installed, or too old."""
 
 
 class StartFailed(DevServiceError):  # noqa: N818 - as above
