@@ -18,7 +18,7 @@ setup: .venv/.ready
 run: setup
 	$(BIN)/ingest dev $(if $(KAFKA),--kafka)
 
-# All tests. Without Java those on a real Kafka are skipped, loudly; with CI=true they fail instead.
+# All tests. Those on a service that is missing, as Kafka without Java, are skipped, loudly; with CI=true they fail.
 test: setup
 	$(BIN)/pytest
 

@@ -33,8 +33,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 PAGES: Final = sorted(
     path.relative_to(ROOT) for pattern in ("*.md", "docs/**/*.md", "examples/*.md") for path in ROOT.glob(pattern)
 )
-OTHER_CAPITALS: Final = {"SASL_PLAINTEXT", "SASL_SSL"}
-"""Words in capitals with an underscore that are no error codes: names of Kafka's."""
+OTHER_CAPITALS: Final = {"SASL_PLAINTEXT", "SASL_SSL", "DEVSERVICES_POSTGRES_DSN", "DEVSERVICES_REDIS_URL"}
+"""Words in capitals with an underscore that are no error codes: names of Kafka's, and variables of the tests'."""
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"`([^`]+)`")

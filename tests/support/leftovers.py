@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from pathlib import Path
 
 import psutil
 
@@ -15,9 +16,12 @@ def tag_this_run() -> str:
     return mark
 
 
-def leftovers(mark: str, timeout_s: float) -> list[str]:
-    """Return the processes of the run `mark` that have not ended by the timeout as `pid name`, and kill them."""
-    _, alive = psutil.wait_procs(_started_by(mark), timeout=timeout_s)
+def leftovers(mark: str, folder: Path, timeout_s: float) -> list[str]:
+    """Return the processes of the run `mark` that have not ended by the timeout as `pid name`, and kill them.
+
+    `folder` is the run's own, which holds the files of all that it starts.
+    """
+    _, alive = psutil.wait_procs(_started_by(mark, folder.resolve()), timeout=timeout_s)
     named = []
     for process in alive:
         try:
@@ -29,13 +33,18 @@ def leftovers(mark: str, timeout_s: float) -> list[str]:
     return named
 
 
-def _started_by(mark: str) -> list[psutil.Process]:
-    """Return the children of this process, and whoever carries the mark although its parent has gone."""
+def _started_by(mark: str, folder: Path) -> list[psutil.Process]:
+    """Return the children of this process, and the run's processes whose parents have gone.
+
+    They carry the mark, or work in a folder of the run's: PostgreSQL writes titles over the environment of its own.
+    """
     me = psutil.Process()
     found = {process.pid: process for process in me.children(recursive=True)}
     for process in psutil.process_iter():
         try:
-            if process.pid != me.pid and process.environ().get(_TAG) == mark:
+            if process.pid == me.pid or process.pid in found:
+                continue
+            if process.environ().get(_TAG) == mark or Path(process.cwd()).is_relative_to(folder):
                 found[process.pid] = process
         except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
