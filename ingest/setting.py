@@ -19,6 +19,13 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 KEY_BYTES = 32
 
+# A query could switch off what the client is told about time and certificates, so only a database may stand in it.
+_REDIS_URL = re.compile(
+    r"(?=[!-~]*\Z)"
+    r"(?:rediss?://(?:[^/?#@]*@)?(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?(?:/[0-9]{0,4})?"
+    r"|unix://(?:[^/?#@]*@)?/[^?#]+(?:\?db=[0-9]{1,4})?)"
+)
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -172,6 +179,13 @@ def _brokers(raw: str) -> str:
     return ",".join(brokers)
 
 
+def _redis_url(raw: str) -> Secret:
+    match = _REDIS_URL.fullmatch(raw)
+    if match is None or not 1 <= int(match["port"] or 1) <= 65535:
+        raise ValueError
+    return Secret(raw)
+
+
 def _paths(raw: str) -> tuple[Path, ...]:
     parts = raw.split(":")
     if not all(parts):
@@ -196,3 +210,4 @@ NETWORKS = Kind(
 )
 BROKERS = Kind(_brokers, "host:port, or several separated by commas")
 KEYS = Kind(_keys, "one or more keys of 32 bytes in base64, separated by commas")
+REDIS_URL = Kind(_redis_url, "redis://host:port/db, rediss:// for TLS, or unix:///path?db=0")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, get_type_hints
+from urllib.parse import urlsplit
 
 from ingest.environment import PREFIX, Declared, read
 from ingest.setting import (
@@ -24,6 +25,7 @@ from ingest.setting import (
     PATH,
     PATHS,
     PORT,
+    REDIS_URL,
     Network,
     Secret,
     Setting,
@@ -130,6 +132,20 @@ class Settings:
     topic_partitions: Annotated[
         int, Setting(integer(1, 10_000), "Partitions of topics that are created; those that exist keep theirs.")
     ] = 4
+
+    redis_url: Annotated[
+        Secret | None,
+        Setting(
+            REDIS_URL,
+            "Valkey or Redis, for rates and idempotency across workers and hosts.",
+            "unset: in-process counters, one worker only",
+            secret=True,
+        ),
+    ] = None
+    redis_network_private: Annotated[
+        bool,
+        Setting(BOOLEAN, "Accept a `redis://` URL that leaves this machine, unencrypted on a network of your own."),
+    ] = False
 
     apps_file: Annotated[
         Path | None,
@@ -257,6 +273,12 @@ def _has_credentials(settings: Settings) -> bool:
     return None not in (settings.kafka_sasl_mechanism, settings.kafka_sasl_username, settings.kafka_sasl_password)
 
 
+def crosses_in_clear(redis_url: Secret) -> bool:
+    """Tell whether what goes to this URL leaves the machine without TLS."""
+    url = urlsplit(redis_url.reveal())
+    return url.scheme == "redis" and not _is_loopback(url.hostname or "")
+
+
 class Rule(NamedTuple):
     """What must hold between settings. A rule is skipped where a variable that its sentence names is faulty itself."""
 
@@ -281,6 +303,10 @@ RULES = (
     Rule(
         lambda it, _: it.kafka_ssl_cafile is None or it.kafka_ssl_cafile.is_file(),
         "INGEST_KAFKA_SSL_CAFILE names a file that does not exist",
+    ),
+    Rule(
+        lambda it, _: it.redis_url is None or it.redis_network_private or not crosses_in_clear(it.redis_url),
+        "INGEST_REDIS_URL leaves this machine unencrypted: use rediss://, or set INGEST_REDIS_NETWORK_PRIVATE",
     ),
     Rule(
         lambda it, _: it.stall_ms <= it.ack_deadline_ms,

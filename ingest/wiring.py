@@ -7,7 +7,9 @@ from typing import Final
 
 import structlog
 
-from ingest.clock import SystemClock
+from ingest.clock import Clock, SystemClock
+from ingest.counters.cache import Cache
+from ingest.counters.connect import connect
 from ingest.edge.agent import warm
 from ingest.edge.app import surface
 from ingest.edge.client import TrustedProxies
@@ -68,6 +70,13 @@ def kafka_connection(settings: Settings) -> Connection:
 def topic_plan(settings: Settings) -> TopicPlan:
     """Return how topics are named, made and checked."""
     return TopicPlan(settings.topic_prefix, settings.topic_partitions, settings.kafka_allow_single_copy)
+
+
+def open_cache(settings: Settings, clock: Clock) -> Cache | None:
+    """Return the way to Valkey, None where none is configured. Nothing is connected yet."""
+    if settings.redis_url is None:
+        return None
+    return Cache(connect(settings.redis_url, network_private=settings.redis_network_private), clock)
 
 
 def seal_keys(settings: Settings) -> SealKeys:

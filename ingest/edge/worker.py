@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from ingest.counters.state import CountersState
 from ingest.edge.admin import admin
 from ingest.edge.control import Report, answer_reports
 from ingest.edge.in_flight import InFlight
@@ -36,8 +37,8 @@ _log = structlog.get_logger(__name__)
 class Worker:
     """The parts of one serving process, made by `wiring`.
 
-    `stop_ms` bounds the time from the signal to their end. `spool_state` tells what is spooled, `hurry` has whatever
-    waits for Kafka spooled at once.
+    `stop_ms` bounds the time from the signal to their end. `spool_state` tells what is spooled, `counters_state`
+    whether rates are counted here alone, `hurry` has whatever waits for Kafka spooled at once.
     """
 
     server: Server
@@ -49,6 +50,7 @@ class Worker:
     log: Log
     stop_ms: int
     spool_state: Callable[[], SpoolState] = SpoolState
+    counters_state: Callable[[], CountersState] = CountersState
     hurry: Callable[[], None] = lambda: None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     hurried: asyncio.Event = field(default_factory=asyncio.Event)
@@ -80,6 +82,9 @@ class Worker:
         figures.spool_oldest_age_seconds = spool.oldest_age_ms / 1000
         figures.breaker_open = int(spool.breaker_open)
         figures.breaker_trips = spool.trips
+        counters = self.counters_state()
+        figures.counters_local = int(counters.local)
+        figures.cache_failures = counters.failures
         figures.registry_apps = len(snapshot.admitted)
         figures.registry_loaded_timestamp_seconds = snapshot.loaded_at_ms / 1000
         figures.registry_problems = len(self.registry.problems())

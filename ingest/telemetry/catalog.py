@@ -184,6 +184,15 @@ METRICS: Final = (
         "Batches that the transport did not store.",
         (_label("reason", ("unavailable", "record_too_large")),),
     ),
+    Metric(
+        "ingest_counters_local", _GAUGE, "workers", "Workers that count rates by themselves because Valkey is away."
+    ),
+    Metric(
+        "ingest_cache_failures_total",
+        _COUNTER,
+        "calls",
+        "Calls that Valkey did not answer in time or answered with an error.",
+    ),
     Metric("ingest_registry_apps", _GAUGE, "apps", "Apps that may send.", merge=Merge.MAX),
     Metric(
         "ingest_registry_loaded_timestamp_seconds",

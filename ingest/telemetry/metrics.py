@@ -79,6 +79,8 @@ class Figures:
         self.breaker_trips = 0
         self.publish_rounds = 0
         self.publish_failures = _by_label("ingest_publish_failures_total")
+        self.counters_local = 0
+        self.cache_failures = 0
         self.registry_apps = 0
         self.registry_loaded_timestamp_seconds = 0.0
         self.registry_problems = 0

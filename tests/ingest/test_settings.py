@@ -185,6 +185,60 @@ def test_keys_are_decoded_in_order() -> None:
     assert decode_keys(f"{KEY}, {OTHER_KEY}") == (bytes(range(32)), bytes(32))
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1",
+        "redis://localhost:6379/0",
+        "redis://:p%40ss@[::1]:6379/15",
+        "rediss://user:hunter2@valkey.example:6380/",
+        "unix:///run/valkey.sock",
+        "unix://user:hunter2@/run/valkey.sock?db=3",
+    ],
+)
+def test_urls_of_valkey(url: str) -> None:
+    """TCP on this machine, TLS to anywhere and sockets are taken, and kept secret."""
+    settings = load({**SERVE, "INGEST_REDIS_URL": url})
+    assert settings.redis_url == Secret(url)
+    assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "hunter2",
+        "http://hunter2@127.0.0.1",
+        "redis://:hunter2@",
+        "redis://:hunter2@127.0.0.1:0",
+        "redis://:hunter2@127.0.0.1:65536",
+        "redis://:hunter2@127.0.0.1:port",
+        "redis://:hunter2@127.0.0.1/0/1",
+        "redis://127.0.0.1?password=hunter2",
+        "rediss://:hunter2@valkey.example?ssl_cert_reqs=none",
+        "redis://:hunter2@127.0.0.1#x",
+        "redis://:hun ter2@127.0.0.1",
+        "redis://:hunter2\u00e9@127.0.0.1",
+        "unix:/hunter2",
+        "unix://hunter2",
+        "unix:///hunter2?password=x",
+        "unix:///hunter2?db=0&socket_timeout=9",
+    ],
+)
+def test_no_message_holds_a_url_of_valkey(url: str) -> None:
+    """What is no such URL is refused without any part of it, options that would weaken the connection included."""
+    (line,) = refused({**SERVE, "INGEST_REDIS_URL": url})
+    assert line == ("INGEST_REDIS_URL: expected redis://host:port/db, rediss:// for TLS, or unix:///path?db=0")
+
+
+def test_valkey_on_another_host_needs_tls_or_a_private_network() -> None:
+    """Counters leave the machine unencrypted only where somebody says so, and the refusal does not show the URL."""
+    environ = {**SERVE, "INGEST_REDIS_URL": "redis://:hunter2@valkey.example:6379/0"}
+    (line,) = refused(environ)
+    assert line.startswith("INGEST_REDIS_URL leaves this machine unencrypted")
+    assert "hunter2" not in line
+    assert load({**environ, "INGEST_REDIS_NETWORK_PRIVATE": "true"}).redis_network_private
+
+
 @pytest.mark.parametrize("name", ["INGEST_VAULT_KEY", "INGEST_VAULT_KEY_FILE"])
 def test_serving_refuses_the_vault_key(name: str) -> None:
     """The serving process must not be given the vault key; other programs may run beside it."""
@@ -201,6 +255,7 @@ BROKEN = [
     ({"INGEST_ADMIN_PORT": "8080", "INGEST_ADMIN_HOST": "localhost"}, "INGEST_PORT and INGEST_ADMIN_PORT"),
     ({"INGEST_WORKERS": "2"}, "INGEST_WORKERS above 1 needs INGEST_KAFKA_BOOTSTRAP"),
     ({"INGEST_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "INGEST_KAFKA_SECURITY_PROTOCOL with SASL needs"),
+    ({"INGEST_REDIS_URL": "redis://valkey:6379"}, "INGEST_REDIS_URL leaves this machine unencrypted"),
     ({"INGEST_KAFKA_SSL_CAFILE": "./no-such-file"}, "INGEST_KAFKA_SSL_CAFILE names a file"),
     ({"INGEST_ACK_DEADLINE_MS": "999"}, "INGEST_STALL_MS must not be larger than INGEST_ACK_DEADLINE_MS"),
     ({"INGEST_ACK_DEADLINE_MS": "8001"}, "INGEST_STALL_MS and INGEST_ACK_DEADLINE_MS together must be at most 9000"),
