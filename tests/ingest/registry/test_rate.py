@@ -86,6 +86,76 @@ def test_share_divides_the_maximum() -> None:
         EventRate(share=0)
 
 
+def test_a_new_share_leaves_every_bucket_as_full_as_it_is() -> None:
+    """Half a bucket is half of the share, and a debt is paid in the same time."""
+    rate, half, debtor = EventRate(), app(60, "half"), app(60, "debtor")
+    rate.charge(half, 30, 0)
+    rate.charge(debtor, 80, 0)
+    rate.set_share(3)
+    assert passes(rate, half, 10, 0)
+    assert passes(rate, half, 1, 0)
+    assert not passes(rate, half, 1, 0)
+    assert wait_s(rate, debtor, 1, 0) == 20
+    with pytest.raises(ValueError, match="at least 1"):
+        rate.set_share(0)
+
+
+def test_charges_are_told_once_less_what_was_given_back() -> None:
+    """What this process charged is counted by app since the last call; an app without a maximum is not in it."""
+    rate = EventRate()
+    rate.charge(app(60, "a"), 7, 0)
+    rate.charge(app(60, "a"), 5, 0)
+    rate.charge(app(60, "b"), 1, 0)
+    rate.charge(app(None, "unlimited"), 9, 0)
+    rate.refund(app(60, "a"), 5)
+    rate.take("a", 50, 0)
+    rate.check(app(60, "a"), 0)
+    assert rate.pop_charges() == {"a": 7, "b": 1}
+    assert rate.pop_charges() == {}
+    rate.refund(app(60, "a"), 7)
+    rate.charge(app(60, "b"), 1, 0)
+    rate.retain({"a"})
+    assert rate.pop_charges() == {"a": -7}
+
+
+def test_what_others_let_pass_is_charged_and_given_back() -> None:
+    """It counts like a charge of one's own, also in debt; less than nothing gives back, never beyond a full bucket."""
+    rate, sender = EventRate(), app(60)
+    rate.charge(sender, 1, 0)
+    rate.take(sender.id, 69, 0)
+    assert wait_s(rate, sender, 1, 0) == 10
+    rate.take(sender.id, 60, 0)
+    assert wait_s(rate, sender, 1, 0) == 70
+    rate.take(sender.id, -71, 0)
+    assert wait_s(rate, sender, 2, 0) == 0
+    assert wait_s(rate, sender, 1, 0) == 1
+    rate.take(sender.id, -1_000, 0)
+    assert passes(rate, sender, 61, 0)
+    assert wait_s(rate, sender, 1, 0) == 1
+    rate.take("unseen", 100, 0)
+    assert len(rate) == 1
+
+
+def test_what_others_let_pass_finds_the_bucket_as_it_is_now() -> None:
+    """Time fills the bucket up to its brim before others are charged, not after."""
+    rate, sender = EventRate(), app(60)
+    rate.charge(sender, 1, 0)
+    rate.take(sender.id, 61, 600_000)
+    assert wait_s(rate, sender, 1, 600_000) == 1
+
+
+@pytest.mark.parametrize(
+    ("own", "others", "wait"), [(0, 60, 0), (0, 61, 0), (0, 90, 0), (0, 91, 1), (20, 70, 0), (20, 71, 1), (70, 30, 10)]
+)
+def test_what_time_may_have_paid_makes_no_debt(own: int, others: int, wait: int) -> None:
+    """Others' events of the last half minute empty the bucket; a debt is only what half a minute has not paid."""
+    rate, sender = EventRate(), app(60)
+    rate.charge(sender, own, 0)
+    rate.take(sender.id, others, 0, within_ms=30_000)
+    assert wait_s(rate, sender, 2, 0) == wait
+    assert wait or wait_s(rate, sender, 1, 0) == max(2 - max(0, 60 - own - others), 0)
+
+
 def test_a_rest_saves_one_minute_at_most() -> None:
     """However long an app was silent, it has one minute's events at hand."""
     rate, sender = EventRate(), app(60)
