@@ -40,8 +40,8 @@ USER 10001
 WORKDIR /var/lib/ingest
 EXPOSE 8080
 
-# Asked directly, whatever proxy the environment names.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:%s/health' % (os.environ.get('INGEST_PORT') or 8080), timeout=2)"]
+# Asked directly, whatever proxy the environment names, and on TLS whatever name the certificate has.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s CMD ["python", "-c", "import os, ssl, urllib.request as r; e = os.environ.get; r.build_opener(r.ProxyHandler({}), r.HTTPSHandler(context=ssl._create_unverified_context())).open('%s://127.0.0.1:%s/health' % ('https' if e('INGEST_TLS_CERTIFICATE_FILE') else 'http', e('INGEST_PORT') or 8080), timeout=2)"]
 
 ENTRYPOINT ["ingest"]
 CMD ["serve"]

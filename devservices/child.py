@@ -22,7 +22,7 @@ _KILL_TIMEOUT_S = 30
 
 
 class Child:
-    """A running program in a process group of its own, its output in files.
+    """A running program in a process group of its own, its output in files or where its owner's goes.
 
     It ends by `stop` or `kill`; else when this interpreter exits (atexit); else, on Linux, when this process dies
     without a chance to tidy up, SIGKILL included (see tether.py). A Ctrl-C in the terminal does not reach it, so its
@@ -33,7 +33,7 @@ class Child:
         self,
         command: Sequence[str],
         *,
-        stdout: Path,
+        stdout: Path | None,
         stderr: Path | None = None,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
@@ -42,13 +42,17 @@ class Child:
     ) -> None:
         """Start `command`; `stderr` None joins it to `stdout`, `env` None passes on this process's environment.
 
+        `stdout` None lets it write where this process does.
+
         With an `account` the program gives up this process's rights first. It inherits the descriptors `pass_fds`
         under their own numbers, besides its output.
         """
         identity = "-" if account is None else f"{account.uid}:{account.gid}"
         tethered = [sys.executable, "-I", "-S", _TETHER, str(os.getpid()), identity, *command]
-        with stdout.open("wb") as out, contextlib.ExitStack() as files:
-            err = subprocess.STDOUT if stderr is None else files.enter_context(stderr.open("wb"))
+        with contextlib.ExitStack() as files:
+            out = None if stdout is None else files.enter_context(stdout.open("wb"))
+            joined = None if out is None else subprocess.STDOUT
+            err = joined if stderr is None else files.enter_context(stderr.open("wb"))
 
             def spawn() -> subprocess.Popen[bytes]:
                 return subprocess.Popen(  # noqa: S603 - callers pass fixed programs, no shell is involved

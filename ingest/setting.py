@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -71,6 +72,12 @@ class Setting:
     secret: bool = False
 
 
+def crosses_in_clear(redis_url: Secret) -> bool:
+    """Tell whether what goes to this URL leaves the machine without TLS."""
+    url = urlsplit(redis_url.reveal())
+    return url.scheme == "redis" and not is_loopback(url.hostname or "")
+
+
 def text(pattern: str, expected: str) -> Kind:
     """Accept text that matches `pattern` as a whole."""
     compiled = re.compile(pattern)
@@ -122,6 +129,21 @@ def choice(options: type[enum.StrEnum]) -> Kind:
 def secret_text(expected: str) -> Kind:
     """Accept any text and keep it from being shown."""
     return Kind(Secret, expected)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether `host`, a name or an address with or without brackets, is this machine by its very spelling.
+
+    No name but `localhost` is: whatever else resolves to loopback now may not do so later.
+    """
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def decode_keys(raw: str) -> tuple[bytes, ...]:
@@ -179,9 +201,34 @@ def _brokers(raw: str) -> str:
     return ",".join(brokers)
 
 
+def _postgres_dsn(raw: str) -> Secret:
+    if re.fullmatch(r"postgres(?:ql)?://[^\s]+", raw) is None:
+        raise ValueError
+    urlsplit(raw)
+    return Secret(raw)
+
+
 def _redis_url(raw: str) -> Secret:
     match = _REDIS_URL.fullmatch(raw)
     if match is None or not 1 <= int(match["port"] or 1) <= 65535:
+        raise ValueError
+    return Secret(raw)
+
+
+def _webhook_url(raw: str) -> Secret:
+    parts = urlsplit(raw)
+    if re.fullmatch(r"https?://[^\s@#]+", raw) is None or not parts.hostname:
+        raise ValueError
+    _bounded(1 if parts.port is None else parts.port, 1, 65535)
+    return Secret(raw)
+
+
+def _smtp_url(raw: str) -> Secret:
+    parts = urlsplit(raw)
+    if re.fullmatch(r"smtps?://[^\s/?#]+/?", raw) is None or not parts.hostname:
+        raise ValueError
+    _bounded(1 if parts.port is None else parts.port, 1, 65535)
+    if (parts.username is None) != (parts.password is None):
         raise ValueError
     return Secret(raw)
 
@@ -209,5 +256,11 @@ NETWORKS = Kind(
     lambda networks: ",".join(map(str, networks)),
 )
 BROKERS = Kind(_brokers, "host:port, or several separated by commas")
+POSTGRES_DSN = Kind(
+    _postgres_dsn, "postgresql://user@host:port/database, hosts separated by commas where there are several"
+)
 KEYS = Kind(_keys, "one or more keys of 32 bytes in base64, separated by commas")
 REDIS_URL = Kind(_redis_url, "redis://host:port/db, rediss:// for TLS, or unix:///path?db=0")
+WEBHOOK_URL = Kind(_webhook_url, "https://host/path, without user or fragment")
+SMTP_URL = Kind(_smtp_url, "smtp://user:password@host:587 or smtps://user:password@host:465, percent-encoded")
+MAIL_ADDRESS = text(r'[^\s@,;<>"]{1,64}@[A-Za-z0-9.-]{1,253}', "an e-mail address")

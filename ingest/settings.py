@@ -4,15 +4,12 @@ They are read once at start from a mapping that is passed in, checked against ea
 """
 
 import enum
-import ipaddress
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, get_type_hints
-from urllib.parse import urlsplit
+from typing import Annotated, Literal, get_type_hints
 
-from ingest.environment import PREFIX, Declared, read
+from ingest.environment import PREFIX, Declared
 from ingest.setting import (
     BOOLEAN,
     BROKERS,
@@ -20,12 +17,16 @@ from ingest.setting import (
     HOST,
     KEYS,
     KIB,
+    MAIL_ADDRESS,
     MIB,
     NETWORKS,
     PATH,
     PATHS,
     PORT,
+    POSTGRES_DSN,
     REDIS_URL,
+    SMTP_URL,
+    WEBHOOK_URL,
     Network,
     Secret,
     Setting,
@@ -36,15 +37,11 @@ from ingest.setting import (
     text,
 )
 
-Role = Literal["dev", "serve", "tool"]
-"""Who reads the settings: `dev` generates missing keys, `serve` needs them, `tool` is any other command."""
+Role = Literal["dev", "serve", "notify", "tool"]
+"""Who reads the settings: `dev` generates missing keys, `serve` and `notify` need theirs, `tool` is any other."""
 
 SDK_TIMEOUT_MS = 10_000
-SDK_ROOM_MS = 1_000
-RECORD_EVENT_BYTES_MAX = 900_000
-"""The broker takes records of 1,000,000 bytes; the rest is kept for what the edge adds to an event."""
-
-VAULT_KEY_NAMES = frozenset({f"{PREFIX}VAULT_KEY", f"{PREFIX}VAULT_KEY_FILE"})
+"""SDKs give up a request after this time."""
 
 
 class SecurityProtocol(enum.StrEnum):
@@ -93,6 +90,18 @@ class Settings:
     admin_port: Annotated[
         int, Setting(PORT, "Port of the admin surface, one for all workers; 0 lets the system choose.")
     ] = 8081
+    tls_certificate_file: Annotated[
+        Path | None,
+        Setting(
+            PATH,
+            "Certificate chain of the surface for SDKs and partners, PEM, the server's own first; reloaded when it"
+            " changes.",
+            unset="unset: plain HTTP",
+        ),
+    ] = None
+    tls_key_file: Annotated[
+        Path | None, Setting(PATH, "Its private key, PEM, unencrypted.", unset="unset: plain HTTP")
+    ] = None
     workers: Annotated[int, Setting(integer(1, 256), "Server processes; more than one needs Kafka.")] = 1
     data_dir: Annotated[
         Path, Setting(PATH, "Folder of the local log, the spool and generated keys; mode 0700, its files 0600.")
@@ -117,6 +126,14 @@ class Settings:
         Path | None,
         Setting(PATH, "Certificate authorities in PEM by which brokers are trusted.", unset="unset: the system's"),
     ] = None
+    kafka_network_private: Annotated[
+        bool,
+        Setting(
+            BOOLEAN,
+            "The way to the brokers is a private network; without it, unencrypted connections outside loopback refuse"
+            " the start.",
+        ),
+    ] = False
     kafka_allow_single_copy: Annotated[
         bool,
         Setting(
@@ -133,6 +150,55 @@ class Settings:
         int, Setting(integer(1, 10_000), "Partitions of topics that are created; those that exist keep theirs.")
     ] = 4
 
+    postgres_dsn: Annotated[
+        Secret | None,
+        Setting(
+            POSTGRES_DSN,
+            "PostgreSQL 15 or newer: who may send, and where rows go.",
+            "unset: embedded in `dev`, else the registry file alone and no partner surface",
+            secret=True,
+        ),
+    ] = None
+    postgres_connections_max: Annotated[
+        int,
+        Setting(integer(1, 100, "connections"), "Connections of one process to PostgreSQL, besides one that listens."),
+    ] = 4
+    postgres_network_private: Annotated[
+        bool,
+        Setting(
+            BOOLEAN,
+            "The way to PostgreSQL is a private network; without it, a connection outside loopback must use TLS.",
+        ),
+    ] = False
+    support_webhook_url: Annotated[
+        Secret | None,
+        Setting(WEBHOOK_URL, "Where the support is told of every kill, by `ingest notify`.", secret=True),
+    ] = None
+    webhook_secret: Annotated[
+        Secret | None,
+        Setting(KEYS, "Keys that sign what webhooks are sent; each of them signs.", secret=True),
+    ] = None
+    webhook_network_private: Annotated[
+        bool,
+        Setting(
+            BOOLEAN,
+            "Webhooks are reached over a private network; without it, they need `https` outside loopback, and those of"
+            " organizations a public address.",
+        ),
+    ] = False
+    smtp_url: Annotated[
+        Secret | None,
+        Setting(
+            SMTP_URL,
+            "Mail server for contacts that are e-mail addresses; `smtp` needs STARTTLS outside loopback.",
+            secret=True,
+        ),
+    ] = None
+    smtp_from: Annotated[str | None, Setting(MAIL_ADDRESS, "Sender of these mails.")] = None
+    smtp_network_private: Annotated[
+        bool,
+        Setting(BOOLEAN, "The way to the mail server is a private network: `smtp` goes without STARTTLS."),
+    ] = False
     redis_url: Annotated[
         Secret | None,
         Setting(
@@ -253,137 +319,3 @@ def _declared() -> Iterator[Declared]:
 
 DECLARED = tuple(_declared())
 """All settings in the order of their declaration."""
-
-
-def _hosts_overlap(one: str, other: str) -> bool:
-    wildcards = {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
-    return one == other or bool({one, other} & wildcards) or (_is_loopback(one) and _is_loopback(other))
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
-def _has_credentials(settings: Settings) -> bool:
-    return None not in (settings.kafka_sasl_mechanism, settings.kafka_sasl_username, settings.kafka_sasl_password)
-
-
-def crosses_in_clear(redis_url: Secret) -> bool:
-    """Tell whether what goes to this URL leaves the machine without TLS."""
-    url = urlsplit(redis_url.reveal())
-    return url.scheme == "redis" and not _is_loopback(url.hostname or "")
-
-
-class Rule(NamedTuple):
-    """What must hold between settings. A rule is skipped where a variable that its sentence names is faulty itself."""
-
-    holds: Callable[[Settings, Role], bool]
-    sentence: str
-
-
-RULES = (
-    Rule(
-        lambda it, _: it.port == 0 or it.port != it.admin_port or not _hosts_overlap(it.host, it.admin_host),
-        "INGEST_PORT and INGEST_ADMIN_PORT must differ, because INGEST_HOST and INGEST_ADMIN_HOST overlap",
-    ),
-    Rule(
-        lambda it, _: it.workers == 1 or it.kafka_bootstrap is not None,
-        "INGEST_WORKERS above 1 needs INGEST_KAFKA_BOOTSTRAP, because the local log has one writer",
-    ),
-    Rule(
-        lambda it, _: not it.kafka_security_protocol.startswith("SASL") or _has_credentials(it),
-        "INGEST_KAFKA_SECURITY_PROTOCOL with SASL needs INGEST_KAFKA_SASL_MECHANISM, INGEST_KAFKA_SASL_USERNAME and"
-        " INGEST_KAFKA_SASL_PASSWORD",
-    ),
-    Rule(
-        lambda it, _: it.kafka_ssl_cafile is None or it.kafka_ssl_cafile.is_file(),
-        "INGEST_KAFKA_SSL_CAFILE names a file that does not exist",
-    ),
-    Rule(
-        lambda it, _: it.redis_url is None or it.redis_network_private or not crosses_in_clear(it.redis_url),
-        "INGEST_REDIS_URL leaves this machine unencrypted: use rediss://, or set INGEST_REDIS_NETWORK_PRIVATE",
-    ),
-    Rule(
-        lambda it, _: it.stall_ms <= it.ack_deadline_ms,
-        "INGEST_STALL_MS must not be larger than INGEST_ACK_DEADLINE_MS, else the spool never takes over",
-    ),
-    Rule(
-        lambda it, _: it.stall_ms + it.ack_deadline_ms <= SDK_TIMEOUT_MS - SDK_ROOM_MS,
-        f"INGEST_STALL_MS and INGEST_ACK_DEADLINE_MS together must be at most {SDK_TIMEOUT_MS - SDK_ROOM_MS}, because a"
-        f" request may wait for Kafka and then for the spool, SDKs give up after {SDK_TIMEOUT_MS} ms, and"
-        f" {SDK_ROOM_MS} ms are needed for the way",
-    ),
-    Rule(
-        lambda it, _: it.drain_timeout_ms > it.ack_deadline_ms,
-        "INGEST_DRAIN_TIMEOUT_MS must be larger than INGEST_ACK_DEADLINE_MS, else a stop cuts requests that still wait",
-    ),
-    Rule(
-        lambda it, _: it.event_bytes_max < it.body_bytes_max,
-        "INGEST_EVENT_BYTES_MAX must be smaller than INGEST_BODY_BYTES_MAX, because a body may come as it is",
-    ),
-    Rule(
-        lambda it, _: it.spool_bytes_max // it.workers >= MIB,
-        "INGEST_SPOOL_BYTES_MAX must hold 1 MiB for each of INGEST_WORKERS, which have spools of their own",
-    ),
-    Rule(
-        lambda it, _: it.event_bytes_max <= RECORD_EVENT_BYTES_MAX,
-        f"INGEST_EVENT_BYTES_MAX must be at most {RECORD_EVENT_BYTES_MAX}, because the broker takes records of at most"
-        " 1000000 bytes and the edge adds to the event",
-    ),
-    Rule(
-        lambda it, _: it.body_bytes_max <= it.body_inflated_bytes_max,
-        "INGEST_BODY_BYTES_MAX must not be larger than INGEST_BODY_INFLATED_BYTES_MAX, since a body may come as it is",
-    ),
-    Rule(
-        lambda it, _: it.in_flight_bytes_max >= it.body_inflated_bytes_max,
-        "INGEST_IN_FLIGHT_BYTES_MAX must not be smaller than INGEST_BODY_INFLATED_BYTES_MAX, else the largest body"
-        " never finds room",
-    ),
-    Rule(
-        lambda it, role: role != "serve" or it.spool_key is not None,
-        "INGEST_SPOOL_KEY or INGEST_SPOOL_KEY_FILE is needed, because the local log and the spool are sealed; only"
-        " `ingest dev` generates one",
-    ),
-)
-
-
-def load(environ: Mapping[str, str], *, role: Role = "serve") -> Settings:
-    """Read, type and cross-check the settings in `environ` for a program of this `role`.
-
-    Raises `SettingsError` with every fault at once: unknown `INGEST_*` names, values that do not fit, broken rules.
-    """
-    reading = read(environ, DECLARED, VAULT_KEY_NAMES)
-    settings = Settings(**reading.values)
-    if role == "serve":
-        for name in sorted(name for name in VAULT_KEY_NAMES if environ.get(name)):
-            reading.refuse(
-                name, "the serving process must not be given the vault key; give it to the workers that need it"
-            )
-    for rule in RULES:
-        named = set(re.findall(rf"{PREFIX}\w+", rule.sentence))
-        if not named & reading.faulty and not rule.holds(settings, role):
-            reading.faults.append(rule.sentence)
-    if reading.faults:
-        raise SettingsError(tuple(reading.faults))
-    return settings
-
-
-def warnings(settings: Settings) -> tuple[str, ...]:
-    """Tell what is allowed but should not stay so, one sentence each, for a log line at the start."""
-    found = []
-    brokers = settings.kafka_bootstrap.split(",") if settings.kafka_bootstrap else []
-    open_wire = settings.kafka_security_protocol in (SecurityProtocol.PLAINTEXT, SecurityProtocol.SASL_PLAINTEXT)
-    if open_wire and not all(_is_loopback(broker.rpartition(":")[0]) for broker in brokers):
-        found.append(
-            "INGEST_KAFKA_SECURITY_PROTOCOL leaves the way to the brokers in INGEST_KAFKA_BOOTSTRAP unencrypted"
-        )
-    if settings.kafka_allow_single_copy:
-        found.append("INGEST_KAFKA_ALLOW_SINGLE_COPY lets an acknowledged event be lost with one broker")
-    if any(network.prefixlen == 0 for network in settings.trusted_proxies):
-        found.append("INGEST_TRUSTED_PROXIES believes everybody, so that anybody may choose the region of an event")
-    return tuple(found)

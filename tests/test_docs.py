@@ -22,7 +22,8 @@ from ingest.pipeline.identify import UNEXPECTED_TYPE
 from ingest.pipeline.process import MEMBER_LOST, SURROGATE_REPLACED, process
 from ingest.pipeline.request import NO_AGENT, Limits, Region, Request
 from ingest.registry.toml_file import parse, read_registry
-from ingest.settings import DECLARED, VAULT_KEY_NAMES, Settings
+from ingest.settings import DECLARED, Settings
+from ingest.settings_rules import VAULT_KEY_NAMES
 from ingest.telemetry.catalog import METRICS
 from ingest.transport.contract import Topic
 from ingest.transport.retention import RETENTION_MS
@@ -158,10 +159,13 @@ def test_settings_are_told_with_their_defaults() -> None:
 
 
 def test_metrics_that_pages_name_exist() -> None:
-    """Every metric that a page names is declared."""
+    """Every metric that a page names is declared; the database's roles have names of the same form."""
     named = {name for page in PAGES for name in re.findall(r"\bingest_[a-z_]*[a-z]\b", prose_of(page))}
+    schema = (ROOT / "ingest" / "db" / "migrations" / "versions" / "0001_control_plane.sql").read_text(encoding="utf-8")
+    roles = set(re.findall(r"ON|TO (ingest_\w+);", schema)) - {""}
 
-    assert named <= {metric.name for metric in METRICS}
+    assert roles <= named
+    assert named <= {metric.name for metric in METRICS} | roles
 
 
 def test_every_error_code_is_told_with_its_status_and_its_wait() -> None:

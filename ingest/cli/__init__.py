@@ -6,12 +6,22 @@ import sys
 import click
 
 from ingest.cli.apps import apps
+from ingest.cli.check import check
 from ingest.cli.dev import dev
+from ingest.cli.keys import keys
+from ingest.cli.kill import kill
+from ingest.cli.migrate import migrate
+from ingest.cli.notify import notify
+from ingest.cli.orgs import orgs
+from ingest.cli.projects import projects
+from ingest.cli.retention import retention
 from ingest.cli.serve import serve, worker
 from ingest.cli.settings import settings
 from ingest.cli.spool import spool
 from ingest.cli.tail import tail
 from ingest.cli.topics import topics
+from ingest.control.record import ControlError
+from ingest.db.database import DatabaseAway
 from ingest.registry.snapshot import RegistryError
 from ingest.settings import SettingsError
 from ingest.telemetry.sentry import SentryError
@@ -27,7 +37,24 @@ def cli() -> None:
     """
 
 
-for command in (dev, serve, worker, tail, topics, apps, spool, settings):
+for command in (
+    dev,
+    serve,
+    worker,
+    notify,
+    migrate,
+    tail,
+    topics,
+    orgs,
+    projects,
+    apps,
+    keys,
+    kill,
+    retention,
+    check,
+    spool,
+    settings,
+):
     cli.add_command(command)
 
 
@@ -51,7 +78,12 @@ def main() -> None:
     except RegistryError as error:
         click.echo(f"ingest: INGEST_APPS_FILE cannot be used: {error}", err=True)
         code = 1
-    except (ConfigurationError, SentryError, Unavailable, OSError) as error:
+    except DatabaseAway:
+        click.echo(
+            "ingest: the database in INGEST_POSTGRES_DSN cannot be reached, or does not answer in time", err=True
+        )
+        code = 1
+    except (ConfigurationError, ControlError, SentryError, Unavailable, OSError) as error:
         click.echo(f"ingest: {error}", err=True)
         code = 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -10,12 +10,13 @@ import click
 import uvloop
 
 import ingest
+from ingest.cli.dev_database import DevDatabase, dev_database, notifying
 from ingest.cli.environment import DEV_FILE, read_settings
 from ingest.cli.serve import serve_alone
 from ingest.settings import Settings
 from ingest.transport.files import FileLock
 from ingest.transport.sealed import SealKeys
-from ingest.wiring import key_path, open_data_dir
+from ingest.wiring.transport import key_path, open_data_dir
 
 CHECKOUT: Final = Path(ingest.__file__).parent.parent
 EXAMPLES: Final = CHECKOUT / "examples"
@@ -26,28 +27,33 @@ LOCK: Final = "dev.lock"
 @click.command()
 @click.option("--kafka", is_flag=True, help="Publish to an Apache Kafka that is fetched and started for this run.")
 def dev(*, kafka: bool) -> None:
-    """Serve on this machine with a demo app, a demonstration geo file and a generated key.
+    """Serve on this machine with a PostgreSQL, a demo app, a demonstration geo file and a generated key.
 
     Whatever the environment sets wins over these defaults. Ctrl-C answers what is in flight and stops everything that
     this command started.
     """
     if not EXAMPLES.is_dir():
         raise click.ClickException("`ingest dev` needs a checkout of the project, for its examples")
+    os.umask(0o077)  # whatever is written into the data folder, by whichever program, is for this user alone
     with contextlib.ExitStack() as stack:
         settings = read_settings("dev", {**_defaults(), **os.environ})
         open_data_dir(settings)
         stack.callback(FileLock(settings.data_dir / LOCK, f"the data folder {settings.data_dir}").release)
         started = stack.enter_context(_kafka(settings.data_dir)) if kafka else {}
+        database = _database(stack, settings)
+        serving = {"INGEST_POSTGRES_DSN": database.serving_dsn} if database else {}
+        operators = {"INGEST_POSTGRES_DSN": database.owner_dsn} if database else {}
         given = {**_defaults(), **started, **os.environ}
-        settings = read_settings("dev", given)
+        settings = read_settings("dev", {**given, **serving})
         _generate_key(settings)
-        with _told_to_other_commands(settings, given):
+        if database:
+            stack.enter_context(notifying(database.notify_dsn))
+        with _told_to_other_commands(settings, {**given, **operators}):
             uvloop.run(serve_alone(settings, lambda *ports: click.echo(_announcement(settings, *ports), err=True)))
 
 
 def _defaults() -> dict[str, str]:
     return {
-        "INGEST_APPS_FILE": str(EXAMPLES / "apps.toml"),
         "INGEST_GEOIP_PATH": str(EXAMPLES / "demo-geo.mmdb"),
         "INGEST_TRUSTED_PROXIES": "127.0.0.0/8,::1/128",
     }
@@ -70,6 +76,13 @@ def _kafka(data_dir: Path) -> Iterator[dict[str, str]]:
         raise click.ClickException(str(error)) from None
 
 
+def _database(stack: contextlib.ExitStack, settings: Settings) -> DevDatabase | None:
+    """Start a PostgreSQL of our own, unless the environment says who may send."""
+    if settings.postgres_dsn is not None or settings.apps_file is not None:
+        return None
+    return stack.enter_context(dev_database(settings.data_dir / "postgres"))
+
+
 def _generate_key(settings: Settings) -> None:
     """Make the key of the local log if none is configured, readable by this user alone."""
     path = key_path(settings)
@@ -85,8 +98,14 @@ def _write_private(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def _told_to_other_commands(settings: Settings, given: dict[str, str]) -> Iterator[None]:
-    """Keep the settings where `ingest tail` and others look for them while this runs; secrets are not among them."""
-    names = ("INGEST_APPS_FILE", "INGEST_KAFKA_BOOTSTRAP", "INGEST_KAFKA_ALLOW_SINGLE_COPY", "INGEST_TOPIC_PREFIX")
+    """Keep the settings where other commands look for them while this runs, readable by this user alone."""
+    names = (
+        "INGEST_APPS_FILE",
+        "INGEST_POSTGRES_DSN",
+        "INGEST_KAFKA_BOOTSTRAP",
+        "INGEST_KAFKA_ALLOW_SINGLE_COPY",
+        "INGEST_TOPIC_PREFIX",
+    )
     path = settings.data_dir / DEV_FILE
     _write_private(path, "".join(f"{name}={given[name]}\n" for name in names if name in given))
     try:
@@ -96,7 +115,7 @@ def _told_to_other_commands(settings: Settings, given: dict[str, str]) -> Iterat
 
 
 def _announcement(settings: Settings, port: int, admin_port: int) -> str:
-    url = f"http://{settings.host}:{port}"
+    url = f"{'https' if settings.tls_certificate_file else 'http'}://{settings.host}:{port}"
     return f"""
 The edge answers on {url}, for operators on http://{settings.admin_host}:{admin_port}/metrics. Send it a batch:
 
@@ -106,6 +125,10 @@ The edge answers on {url}, for operators on http://{settings.admin_host}:{admin_
 and look at what was stored:
 
   .venv/bin/ingest tail events
+
+Partners' backends call /v1/ with keys, which operators make:
+
+  .venv/bin/ingest keys create --org org_demo --env live --scope events:write --scope keys:read
 
 Ctrl-C stops everything.
 """

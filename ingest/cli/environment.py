@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from ingest.settings import Role, Settings, load
+from ingest.settings import Role, Settings
+from ingest.settings_rules import load
 
 DEV_FILE: Final = "dev.env"
 """Kept in the data folder while `ingest dev` runs: the settings by which other commands find what it started."""

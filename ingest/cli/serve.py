@@ -13,7 +13,8 @@ from ingest.edge.server import listen
 from ingest.edge.supervisor import Supervisor
 from ingest.edge.worker import run_alone, run_as_one_of_several
 from ingest.settings import Settings
-from ingest.wiring import build_worker, open_log
+from ingest.wiring.partner import partner_description
+from ingest.wiring.serving import build_worker, open_certificate, open_log
 
 
 @click.command()
@@ -40,11 +41,18 @@ async def serve_alone(
 
 
 async def _supervise(settings: Settings) -> None:
+    open_certificate(settings)  # one that no worker could use is told once, here
     log = open_log(settings)
     listener = listen(settings.host, settings.port)
     admin_listener = listen(settings.admin_host, settings.admin_port)
     try:
-        await Supervisor(settings.workers, listener, admin_listener, drain_ms=settings.drain_timeout_ms).run()
+        await Supervisor(
+            settings.workers,
+            listener,
+            admin_listener,
+            drain_ms=settings.drain_timeout_ms,
+            openapi=partner_description(settings),
+        ).run()
     finally:
         log.close()
 

@@ -5,8 +5,8 @@ import msgspec
 
 from ingest.cli.environment import read_settings
 from ingest.cli.table import print_table
-from ingest.settings import warnings
 from ingest.settings_page import describe
+from ingest.settings_rules import warnings
 
 
 @click.command()

@@ -22,7 +22,7 @@ from ingest.transport.drain import PROBE_S, Drain
 from ingest.transport.log_format import Damage
 from ingest.transport.spool_view import SpoolView
 from ingest.transport.spools import spool_folders
-from ingest.wiring import SPOOL_FOLDER, kafka_publisher, open_spool, seal_keys
+from ingest.wiring.transport import SPOOL_FOLDER, kafka_publisher, open_spool, seal_keys
 
 IDLE_S_MAX: Final = 60
 """Seconds without a record moved after which `drain` gives up."""

@@ -10,7 +10,7 @@ import click
 
 from ingest.cli.environment import read_settings
 from ingest.transport.contract import Delivered, Source, Topic
-from ingest.wiring import open_source
+from ingest.wiring.transport import open_source
 
 _FIRST_WAIT_MS: Final = 5_000  # a consumer needs a moment to find its partitions
 _WAIT_MS: Final = 500

@@ -9,7 +9,7 @@ from ingest.cli.environment import read_settings
 from ingest.cli.table import print_table
 from ingest.transport.kafka.topics import TopicState, ensure_topics
 from ingest.transport.kafka.topics import check as check_copies
-from ingest.wiring import kafka_connection, topic_plan
+from ingest.wiring.transport import kafka_connection, topic_plan
 
 
 @click.command()

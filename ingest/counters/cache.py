@@ -9,7 +9,6 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from ingest.clock import Clock
-from ingest.counters.state import CountersState
 
 WAIT_S: Final = 0.25
 """Longest wait for an answer, connecting included."""
@@ -44,10 +43,6 @@ class Cache:
     def away(self) -> bool:
         """Whether the last answer failed to come, and none has come since."""
         return self._away_until_ms is not None
-
-    def state(self) -> CountersState:
-        """Tell an operator how it stands."""
-        return CountersState(self.away, self.failures_total)
 
     async def ask(self, call: Callable[[Redis], Awaitable[_T]]) -> _T:
         """Return what `call` gets. Raises `CacheAway` within the wait, or at once while Valkey is left alone."""

@@ -9,8 +9,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from ingest.counters.cache import WAIT_S
-from ingest.setting import Secret
-from ingest.settings import crosses_in_clear
+from ingest.setting import Secret, crosses_in_clear
 
 CLIENT_NAME: Final = "ingest-edge"
 CONNECTIONS_MAX: Final = 16

@@ -18,11 +18,11 @@ Exposition = Callable[[], Awaitable[bytes]]
 """Answers with the figures of all workers in the text format of Prometheus."""
 
 
-METHODS: Final = dict.fromkeys(("/live", "/ready", "/metrics"), ("GET", "HEAD"))
+METHODS: Final = dict.fromkeys(("/live", "/ready", "/metrics", "/openapi.json"), ("GET", "HEAD"))
 
 
-def admin(readiness: Readiness, exposition: Exposition) -> ASGIApp:
-    """Return the application behind the admin port."""
+def admin(readiness: Readiness, exposition: Exposition, openapi: Callable[[], bytes] | None = None) -> ASGIApp:
+    """Return the application behind the admin port; `openapi` describes the partner surface where there is one."""
 
     async def live(_: Request) -> Response:
         return _json({"status": "ok"})
@@ -36,7 +36,13 @@ def admin(readiness: Readiness, exposition: Exposition) -> ASGIApp:
     async def metrics(_: Request) -> Response:
         return Response(await exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    async def description(_: Request) -> Response:
+        assert openapi is not None
+        return Response(openapi(), media_type="application/json")
+
     routes = [Route("/live", live), Route("/ready", ready), Route("/metrics", metrics)]
+    if openapi is not None:
+        routes.append(Route("/openapi.json", description))
     return Framed(routes, METHODS, lambda *_: None, cors=False)
 
 

@@ -1,4 +1,4 @@
-"""The surface for SDKs: the hot route first, everything else through Starlette.
+"""The public surface: the hot route of SDKs first, everything else through Starlette.
 
 `POST /events` is matched before the framework's router and middleware, which saves 6 us a request.
 """
@@ -11,12 +11,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ingest.edge import answer
+from ingest.edge.client import TrustedProxies
 from ingest.edge.collect import Collect
 from ingest.edge.framework import Framed, origin_of
+from ingest.edge.secure import secured
 from ingest.telemetry.metrics import Figures
 from ingest.telemetry.request_log import RequestLog
 
 HOT_PATHS: Final = frozenset(("/events", "/l/events"))
+PARTNERS: Final = "/v1/"
 METHODS: Final[dict[str, tuple[str, ...]]] = {
     "/events": ("POST", "OPTIONS"),
     "/l/events": ("POST", "OPTIONS"),
@@ -24,8 +27,10 @@ METHODS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-def surface(collect: Collect, figures: Figures, log: RequestLog) -> ASGIApp:
-    """Return the ASGI application that SDKs talk to."""
+def surface(
+    collect: Collect, figures: Figures, log: RequestLog, trusted: TrustedProxies, partners: ASGIApp | None = None
+) -> ASGIApp:
+    """Return the ASGI application that SDKs talk to, with that for `partners` under `/v1/` where there is one."""
 
     def answered(scope: Scope, request_id: str, status: int, code: str, seconds: float) -> None:
         route = scope["path"] if scope["path"] in METHODS else "other"
@@ -41,10 +46,12 @@ def surface(collect: Collect, figures: Figures, log: RequestLog) -> ASGIApp:
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] in HOT_PATHS:
             await collect(scope, receive, send)
+        elif partners is not None and scope["type"] == "http" and scope["path"].startswith(PARTNERS):
+            await partners(scope, receive, send)
         else:
             await rest(scope, receive, send)
 
-    return dispatch
+    return secured(dispatch, trusted, answered) if trusted else dispatch
 
 
 async def _health(_: Request) -> Response:

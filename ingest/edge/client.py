@@ -23,8 +23,6 @@ PROXIES_KEPT_MAX: Final = 1024
 
 _CONNECTING_IP: Final = b"cf-connecting-ip"
 _FORWARDED_FOR: Final = b"x-forwarded-for"
-_FORWARDED_PROTO: Final = b"x-forwarded-proto"
-_READ: Final = frozenset((_CONNECTING_IP, _FORWARDED_FOR, _FORWARDED_PROTO))
 
 _WITH_PORT: Final = re.compile(r"\[([0-9A-Fa-f:.]+)(?:%[^\]]*)?\](?::[0-9]+)?|([0-9.]+):[0-9]+|([0-9A-Fa-f:.]+)%.*")
 _MAPPED: Final = 0xFFFF
@@ -51,6 +49,10 @@ class TrustedProxies:
         """Read networks or single addresses, separated by commas or white space; raises `ValueError` on any other."""
         return cls(ip_network(entry) for entry in text.replace(",", " ").split())
 
+    def __bool__(self) -> bool:
+        """Return whether anybody is trusted."""
+        return bool(self._v4 or self._v6)
+
     def trusts(self, address: Address) -> bool:
         """Return whether `address` lies in one of the networks."""
         number = int(address)
@@ -73,29 +75,25 @@ class Seen(msgspec.Struct, frozen=True):
     """What a request keeps of where it came from.
 
     `own` are the addresses that spell this client, its best known one first; they must not outlive the request. Empty
-    on a socket without addresses. `https` is what a trusted proxy said of the client's connection; None where none
-    said anything.
+    on a socket without addresses.
     """
 
     region: Region
     own: tuple[Address, ...]
-    https: bool | None
 
     def __repr__(self) -> str:
         """Leave the addresses out: a representation ends in logs and error reports."""
-        return f"Seen(region={self.region}, own=<{len(self.own)}>, https={self.https})"
+        return f"Seen(region={self.region}, own=<{len(self.own)}>)"
 
 
 def see(peer_host: str | None, headers: Headers, trusted: TrustedProxies, regions: Regions) -> Seen:
     """Return the region of the client behind a socket's host and a request's headers. Raises nothing."""
-    own, https = resolve(peer_host, headers, trusted)
-    return Seen(regions.lookup(own[0]) if own else NOWHERE, own, https)
+    own = resolve(peer_host, headers, trusted)
+    return Seen(regions.lookup(own[0]) if own else NOWHERE, own)
 
 
-def resolve(
-    peer_host: str | None, headers: Headers, trusted: TrustedProxies
-) -> tuple[tuple[Address, ...], bool | None]:
-    """Return `own` and `https` of `Seen`: by the socket, or by what a trusted proxy on it says. Raises nothing.
+def resolve(peer_host: str | None, headers: Headers, trusted: TrustedProxies) -> tuple[Address, ...]:
+    """Return `own` of `Seen`: by the socket, or by what a trusted proxy on it says. Raises nothing.
 
     Of a trusted proxy `CF-Connecting-IP` is believed if it stands there once and is an address; else
     `X-Forwarded-For`, all lines as one, from the nearest hop outwards: trusted hops are passed over, the first other
@@ -104,27 +102,22 @@ def resolve(
     headers are not read.
     """
     if peer_host is None:
-        return (), None
+        return ()
     if not trusted.trusts_host(peer_host):
-        return _socket_only(peer_host), None
+        return _socket_only(peer_host)
     connecting: list[bytes] = []
     forwarded: list[bytes] = []
-    https: bool | None = None
     for name, value in headers:
-        if name not in _READ:
-            continue
         if name == _FORWARDED_FOR:
             forwarded.append(value)
         elif name == _CONNECTING_IP:
             connecting.append(value)
-        elif https is None:
-            https = _is_https(value)
     own = _hops(forwarded, trusted) if forwarded else ()
     if len(connecting) == 1:
         client = _entry(connecting[0])
         if client is not None:
             own = (client, *(address for address in own if address != client))
-    return own or _socket_only(peer_host), https
+    return own or _socket_only(peer_host)
 
 
 def _socket_only(peer_host: str) -> tuple[Address, ...]:
@@ -171,9 +164,3 @@ def _address(text: str) -> Address | None:
     except (OSError, ValueError):
         return None
     return IPv4Address(number & 0xFFFFFFFF) if number >> 32 == _MAPPED else IPv6Address(number)
-
-
-def _is_https(value: bytes) -> bool | None:
-    """Read `X-Forwarded-Proto`: of a chain the first one is the client's own connection."""
-    scheme = value.partition(b",")[0].strip().lower()
-    return True if scheme == b"https" else False if scheme == b"http" else None

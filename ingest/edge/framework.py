@@ -17,8 +17,10 @@ from ingest.errors import Code, Refusal
 
 _log = structlog.get_logger(__name__)
 
+_METHOD_NOT_ALLOWED: Final = 405
+
 Methods = Mapping[str, Sequence[str]]
-"""The methods of every route, as `Allow` and preflights tell them."""
+"""The methods of routes of which the framework itself does not know all."""
 
 Answered = Callable[[Scope, str, int, str, float], None]
 """Told of every answer: scope, request id, status, error code or `none`, seconds."""
@@ -41,7 +43,7 @@ class Framed:
             return
         begun = perf_counter()
         state = scope.setdefault("state", {})
-        state["request_id"] = request_id = _request_id(scope)
+        state["request_id"] = request_id = request_id_of(scope)
         status = 500
         started = False
 
@@ -69,6 +71,8 @@ class Framed:
         """Answer what the router refuses: an unknown path, or a method that a path does not know."""
         assert isinstance(error, HTTPException)
         methods = self._methods.get(request.url.path)
+        if methods is None and error.status_code == _METHOD_NOT_ALLOWED and error.headers is not None:
+            methods = sorted(error.headers["Allow"].split(", "))
         code = Code.NOT_FOUND if methods is None else Code.METHOD_NOT_ALLOWED
         response = _refusal(request.scope, Refusal(code))
         if methods is not None:
@@ -84,6 +88,14 @@ def origin_of(scope: Scope) -> bytes | None:
     return None
 
 
+def request_id_of(scope: Scope) -> str:
+    """Return the client's request id where it is acceptable, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            return answer.accepted_request_id(value) or answer.new_request_id()
+    return answer.new_request_id()
+
+
 def _refusal(scope: Scope, refusal: Refusal) -> Response:
     request_id = scope["state"]["request_id"]
     body = answer.envelope(refusal.code, request_id, refusal.message, refusal.details)
@@ -91,10 +103,3 @@ def _refusal(scope: Scope, refusal: Refusal) -> Response:
     response.raw_headers = answer.error_headers(refusal.code, request_id, len(body))
     scope["state"]["code"] = refusal.code.name
     return response
-
-
-def _request_id(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            return answer.accepted_request_id(value) or answer.new_request_id()
-    return answer.new_request_id()

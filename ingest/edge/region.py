@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 import maxminddb
 
+from ingest.edge.fingerprint import Fingerprint, fingerprint
 from ingest.pipeline.request import NOWHERE, Region
 
 LOOKUPS_KEPT_MAX: Final = 16_384
@@ -23,20 +24,12 @@ _SUBDIVISION: Final = re.compile(r"(?:[A-Z]{2}-)?([A-Z0-9]{1,3})")
 Address = IPv4Address | IPv6Address
 
 
-class _Fingerprint(NamedTuple):
-    """What changes when a file is replaced or written to."""
-
-    modified_ns: int
-    size_bytes: int
-    inode: int
-
-
 class _File:
     """One configured path: the last good reader of it, and what is wrong with it now."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen: _Fingerprint | None = None
+        self._seen: Fingerprint | None = None
         self.reader: maxminddb.Reader | None = None
         self.has_v6 = False
         self.problem: str | None = None
@@ -44,13 +37,13 @@ class _File:
     def reload_if_changed(self, copies_dir: Path | None) -> bool:
         """Open the file if it is not the one last tried; return whether a new reader is in use."""
         try:
-            found = _fingerprint(self._path)
+            found = fingerprint(self._path)
             if found == self._seen:
                 return False
             self._seen = found
             reader = _open_copy(self._path, copies_dir)
             has_v6 = reader.metadata().ip_version == 6
-            written_to = _fingerprint(self._path) != found
+            written_to = fingerprint(self._path) != found
         except (OSError, ValueError, maxminddb.InvalidDatabaseError) as error:
             if isinstance(error, FileNotFoundError):
                 self._seen = None
@@ -64,11 +57,6 @@ class _File:
         kept = "the last good one stays in use" if self.reader else "it gives no region"
         self.problem = f"geo file {self._path}: {reason}; {kept}"
         return False
-
-
-def _fingerprint(path: Path) -> _Fingerprint:
-    status = path.stat()
-    return _Fingerprint(status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 class _Loaded(NamedTuple):

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,7 +44,16 @@ class _Child:
 class Supervisor:
     """Keeps `workers` processes serving on `listener`, each stopped within `drain_ms`."""
 
-    def __init__(self, workers: int, listener: socket.socket, admin_listener: socket.socket, *, drain_ms: int) -> None:
+    def __init__(
+        self,
+        workers: int,
+        listener: socket.socket,
+        admin_listener: socket.socket,
+        *,
+        drain_ms: int,
+        openapi: Callable[[], bytes] | None = None,
+    ) -> None:
+        self._openapi = openapi
         self._workers = workers
         self._listener = listener
         self._admin_listener = admin_listener
@@ -58,7 +68,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        operators = admin_server(admin(self._readiness, self._exposition))
+        operators = admin_server(admin(self._readiness, self._exposition, self._openapi))
         answering = asyncio.create_task(operators.serve(sockets=[self._admin_listener]))
         polling = asyncio.create_task(self._poll())
         keeping = [asyncio.create_task(self._keep(number)) for number in range(self._workers)]

@@ -4,19 +4,19 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
-from ingest.counters.state import CountersState
 from ingest.edge.admin import admin
 from ingest.edge.control import Report, answer_reports
 from ingest.edge.in_flight import InFlight
 from ingest.edge.memory import settle
 from ingest.edge.region import Regions
 from ingest.edge.server import Server, admin_server
+from ingest.edge.tls import Certificate
 from ingest.registry.snapshot import Registry, Snapshot, changes
 from ingest.telemetry.exposition import expose
 from ingest.telemetry.log import Log
@@ -25,6 +25,7 @@ from ingest.telemetry.snapshot import Snapshot as FiguresSnapshot
 from ingest.transport.contract import Publisher, SpoolState
 
 GEO_RELOAD_S: Final = 5.0
+CERTIFICATE_RELOAD_S: Final = 2.0
 HURRY_S: Final = 1.0
 """Time for the answers in flight once a stop is hurried."""
 
@@ -33,12 +34,25 @@ _GRACE_SHARE: Final = 0.05  # of the time to stop: the balancer is told and conn
 _log = structlog.get_logger(__name__)
 
 
+class Companion(Protocol):
+    """A further part of a serving process, without which events are taken all the same."""
+
+    async def start(self) -> None:
+        """Begin; waits for nothing outside of this process."""
+
+    async def close(self) -> None:
+        """End, within the time that a stop leaves."""
+
+    def sample(self, figures: Figures) -> None:
+        """Set the figures that only this part knows."""
+
+
 @dataclass(slots=True)
 class Worker:
     """The parts of one serving process, made by `wiring`.
 
-    `stop_ms` bounds the time from the signal to their end. `spool_state` tells what is spooled, `counters_state`
-    whether rates are counted here alone, `hurry` has whatever waits for Kafka spooled at once.
+    `stop_ms` bounds the time from the signal to their end. `spool_state` tells what is spooled, `hurry` has whatever
+    waits for Kafka spooled at once.
     """
 
     server: Server
@@ -49,9 +63,11 @@ class Worker:
     figures: Figures
     log: Log
     stop_ms: int
+    companions: tuple[Companion, ...] = ()
     spool_state: Callable[[], SpoolState] = SpoolState
-    counters_state: Callable[[], CountersState] = CountersState
     hurry: Callable[[], None] = lambda: None
+    certificate: Certificate | None = None
+    openapi: Callable[[], bytes] | None = None
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     hurried: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -82,14 +98,14 @@ class Worker:
         figures.spool_oldest_age_seconds = spool.oldest_age_ms / 1000
         figures.breaker_open = int(spool.breaker_open)
         figures.breaker_trips = spool.trips
-        counters = self.counters_state()
-        figures.counters_local = int(counters.local)
-        figures.cache_failures = counters.failures
         figures.registry_apps = len(snapshot.admitted)
         figures.registry_loaded_timestamp_seconds = snapshot.loaded_at_ms / 1000
         figures.registry_problems = len(self.registry.problems())
         figures.geo_problems = len(self.regions.problems())
+        figures.tls_problems = len(self.certificate.problems()) if self.certificate else 0
         figures.log_fields_dropped = self.log.fields_dropped
+        for companion in self.companions:
+            companion.sample(figures)
         figures.sample_process()
         return figures.snapshot()
 
@@ -108,7 +124,7 @@ async def run_alone(
     async def exposition() -> bytes:
         return expose(worker.report().figures)
 
-    operators = admin_server(admin(readiness, exposition))
+    operators = admin_server(admin(readiness, exposition, worker.openapi))
     async with _serving(worker, listener) as serving:
         answering = asyncio.create_task(operators.serve(sockets=[admin_listener]))
         started()
@@ -136,7 +152,9 @@ async def _serving(worker: Worker, listener: socket.socket) -> AsyncIterator[asy
         await worker.publisher.start()
         await worker.registry.start()
         announce_kills(Snapshot(), worker.registry.current())
-        reloading = asyncio.create_task(_reload_regions(worker.regions))
+        for companion in worker.companions:
+            await companion.start()
+        reloading = [asyncio.create_task(each) for each in _reloads(worker)]
         settle()
         serving = asyncio.create_task(worker.server.serve(sockets=[listener]))
         _log.info("started")
@@ -150,10 +168,13 @@ async def _serving(worker: Worker, listener: socket.socket) -> AsyncIterator[asy
         worker.server.should_exit = True
         await serving
         hurrying.cancel()
-        reloading.cancel()
+        for each in reloading:
+            each.cancel()
     finally:
         try:
             async with asyncio.timeout_at(ends_at or loop.time() + worker.stop_ms / 1000):
+                for companion in worker.companions:
+                    await companion.close()
                 await worker.registry.close()
                 await worker.publisher.close()
         except TimeoutError:
@@ -189,7 +210,13 @@ async def _first(stopping: asyncio.Event, *tasks: "asyncio.Task[None]") -> None:
     waiting.cancel()
 
 
-async def _reload_regions(regions: Regions) -> None:
+def _reloads(worker: Worker) -> Iterator[Coroutine[None, None, None]]:
+    yield _reload(worker.regions.reload_if_changed, GEO_RELOAD_S)
+    if worker.certificate is not None:
+        yield _reload(worker.certificate.reload_if_changed, CERTIFICATE_RELOAD_S)
+
+
+async def _reload(reload_if_changed: Callable[[], bool], every_s: float) -> None:
     while True:
-        await asyncio.sleep(GEO_RELOAD_S)
-        await asyncio.to_thread(regions.reload_if_changed)
+        await asyncio.sleep(every_s)
+        await asyncio.to_thread(reload_if_changed)

@@ -49,11 +49,23 @@ class EventMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tiktok: EventNames = {}
 
 
-class App(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What may be chosen for an app. `events_per_minute_max` None means no limit."""
+
+    events_per_minute_max: EventsPerMinute | None = None
+    consent_required: bool = False
+    store_url_ios: Url | None = None
+    store_url_android: Url | None = None
+    web_url: Url | None = None
+    event_map: EventMap = EventMap()
+    forward: Forward = Forward()
+
+
+class App(Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One app that may send, or might again.
 
-    `active` false means retired for good, `kill_switch` true switched off for now. `events_per_minute_max` None means
-    no limit. `environment` is what its records say where the event itself says nothing.
+    `active` false means retired for good, `kill_switch` true switched off for now. `environment` is what its records
+    say where the event itself says nothing.
     """
 
     id: Id
@@ -63,13 +75,6 @@ class App(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     environment: Id | None = None
     active: bool = True
     kill_switch: bool = False
-    events_per_minute_max: EventsPerMinute | None = None
-    consent_required: bool = False
-    store_url_ios: Url | None = None
-    store_url_android: Url | None = None
-    web_url: Url | None = None
-    event_map: EventMap = EventMap()
-    forward: Forward = Forward()
 
 
 class Kills(msgspec.Struct, frozen=True):

@@ -80,7 +80,9 @@ class FixedRegistry:
 
 def unconfigured() -> FixedRegistry:
     """Make the registry of an edge without a source: it knows no app, and says so."""
-    return FixedRegistry(Snapshot(), ("INGEST_APPS_FILE is not set: no app is known, so every sender is answered 401",))
+    return FixedRegistry(
+        Snapshot(), ("neither INGEST_POSTGRES_DSN nor INGEST_APPS_FILE is set: every sender is answered 401",)
+    )
 
 
 class Change(NamedTuple):

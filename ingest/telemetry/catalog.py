@@ -81,7 +81,21 @@ CLIENT_GONE_STATUS: Final = 499
 NO_CODE: Final = "none"
 """Stands for the error code of an answer that is no error."""
 
-ROUTE: Final = _label("route", ("/events", "/l/events", "/health"))
+ROUTE: Final = _label(
+    "route",
+    (
+        "/events",
+        "/l/events",
+        "/health",
+        "/v1/whoami",
+        "/v1/events",
+        "/v1/api-keys",
+        "/v1/api-keys/{keyId}",
+        "/v1/api-keys/{keyId}/kill",
+        "/v1/api-keys/{keyId}/rotate",
+        "/v1/audit-log",
+    ),
+)
 STATUS: Final = _label(
     "status",
     [str(each) for each in sorted({*_PLAIN_STATUSES, CLIENT_GONE_STATUS, *(code.value.status for code in Code)})],
@@ -208,7 +222,27 @@ METRICS: Final = (
         "Faults of the registry's newest version; above 0 the last good one stays in use.",
         merge=Merge.MAX,
     ),
+    Metric(
+        "ingest_outbox_oldest_age_seconds",
+        _GAUGE,
+        "seconds",
+        "Age of the oldest message about a kill switch that somebody has not been told yet.",
+        merge=Merge.MAX,
+    ),
+    Metric(
+        "ingest_request_log_dropped_total",
+        _COUNTER,
+        "requests",
+        "Partner requests that are missing in the request log, because the database was away too long.",
+    ),
     Metric("ingest_geo_problems", _GAUGE, "files", "Geo files that cannot be read.", merge=Merge.MAX),
+    Metric(
+        "ingest_tls_problems",
+        _GAUGE,
+        "problems",
+        "Faults of the newest TLS certificate and key; above 0 the last good pair stays in use.",
+        merge=Merge.MAX,
+    ),
     Metric("ingest_log_fields_dropped_total", _COUNTER, "fields", "Log fields left out, not being on the allow-list."),
     Metric("ingest_process_resident_bytes", _GAUGE, "bytes", "Memory held by the server's processes."),
     Metric("ingest_process_cpu_seconds_total", _COUNTER, "seconds", "CPU time used by the server's processes."),

@@ -84,7 +84,10 @@ class Figures:
         self.registry_apps = 0
         self.registry_loaded_timestamp_seconds = 0.0
         self.registry_problems = 0
+        self.outbox_oldest_age_seconds = 0.0
+        self.request_log_dropped = 0
         self.geo_problems = 0
+        self.tls_problems = 0
         self.log_fields_dropped = 0
         self.process_resident_bytes = 0
         self.process_cpu_seconds = 0.0

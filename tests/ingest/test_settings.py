@@ -9,14 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from ingest.setting import Secret, decode_keys, show_size
-from ingest.settings import DECLARED, RULES, Settings, SettingsError, load, warnings
+from ingest.setting import Secret, decode_keys, is_loopback, show_size
+from ingest.settings import DECLARED, Settings, SettingsError
 from ingest.settings_page import describe, render_markdown
+from ingest.settings_rules import RULES, load, warnings
 
 ROOT = Path(__file__).parents[2]
 KEY = base64.b64encode(bytes(range(32))).decode()
 OTHER_KEY = base64.b64encode(bytes(32)).decode()
 SERVE = {"INGEST_SPOOL_KEY": KEY}
+NOTIFY = {
+    "INGEST_POSTGRES_DSN": "postgresql://edge:word@127.0.0.1/ingest",
+    "INGEST_SUPPORT_WEBHOOK_URL": "https://support.example/",
+    "INGEST_WEBHOOK_SECRET": KEY,
+}
 
 
 def refused(environ: dict[str, str], role: str = "serve") -> tuple[str, ...]:
@@ -239,6 +245,49 @@ def test_valkey_on_another_host_needs_tls_or_a_private_network() -> None:
     assert load({**environ, "INGEST_REDIS_NETWORK_PRIVATE": "true"}).redis_network_private
 
 
+@pytest.mark.parametrize("name", ["INGEST_WEBHOOK_SECRET", "INGEST_SMTP_URL"])
+def test_serving_refuses_what_is_for_the_notifying_process(tmp_path: Path, name: str) -> None:
+    """The serving process must be given neither the keys that sign webhooks nor the account on the mail server."""
+    text = {"INGEST_WEBHOOK_SECRET": KEY, "INGEST_SMTP_URL": "smtps://edge:hunter2@mail.example"}[name]
+    path = tmp_path / "secret"
+    path.write_text(text)
+    for environ in ({name: text}, {f"{name}_FILE": str(path)}):
+        (line,) = refused({**SERVE, **environ})
+        assert line.startswith(f"{next(iter(environ))}: the serving process must not be given the ")
+        assert text not in line
+        others = {other: value for other, value in NOTIFY.items() if other != name}
+        read = load({**others, "INGEST_SMTP_FROM": "edge@ingest.example", **environ}, role="notify")
+        assert getattr(read, name.removeprefix("INGEST_").lower()) == Secret(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "ok"),
+    [
+        ("INGEST_SUPPORT_WEBHOOK_URL", "https://support.example:8443/hook?token=a", True),
+        ("INGEST_SUPPORT_WEBHOOK_URL", "http://127.0.0.1:8090/", True),
+        ("INGEST_SUPPORT_WEBHOOK_URL", "https://user:word@support.example/", False),
+        ("INGEST_SUPPORT_WEBHOOK_URL", "https://support.example:70000/", False),
+        ("INGEST_SUPPORT_WEBHOOK_URL", "https:///hook", False),
+        ("INGEST_SUPPORT_WEBHOOK_URL", "https://[support/", False),
+        ("INGEST_SUPPORT_WEBHOOK_URL", "support.example", False),
+        ("INGEST_SMTP_URL", "smtp://edge:p%40ss@mail.example:587", True),
+        ("INGEST_SMTP_URL", "smtps://mail.example/", True),
+        ("INGEST_SMTP_URL", "smtp://edge@mail.example", False),
+        ("INGEST_SMTP_URL", "smtp://mail.example/path", False),
+        ("INGEST_SMTP_URL", "mail.example:25", False),
+    ],
+)
+def test_urls_of_webhooks_and_mail_servers(name: str, text: str, *, ok: bool) -> None:
+    """A URL names a scheme and a host, where allowed an account, and a port that is one; a bad one is not repeated."""
+    environ = {"INGEST_SMTP_FROM": "edge@ingest.example", name: text}
+    if ok:
+        assert getattr(load(environ, role="tool"), name.removeprefix("INGEST_").lower()) == Secret(text)
+    else:
+        (line,) = refused(environ, "tool")
+        assert line.startswith(f"{name}: expected ")
+        assert text not in line
+
+
 @pytest.mark.parametrize("name", ["INGEST_VAULT_KEY", "INGEST_VAULT_KEY_FILE"])
 def test_serving_refuses_the_vault_key(name: str) -> None:
     """The serving process must not be given the vault key; other programs may run beside it."""
@@ -249,6 +298,12 @@ def test_serving_refuses_the_vault_key(name: str) -> None:
     assert load({name: KEY}, role="dev") == Settings()
 
 
+OPEN_SASL = {
+    "INGEST_KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+    "INGEST_KAFKA_SASL_MECHANISM": "PLAIN",
+    "INGEST_KAFKA_SASL_USERNAME": "edge",
+    "INGEST_KAFKA_SASL_PASSWORD": "hunter2",
+}
 BROKEN = [
     ({"INGEST_ADMIN_PORT": "8080"}, "INGEST_PORT and INGEST_ADMIN_PORT"),
     ({"INGEST_ADMIN_PORT": "8080", "INGEST_ADMIN_HOST": "0.0.0.0"}, "INGEST_PORT and INGEST_ADMIN_PORT"),
@@ -257,6 +312,17 @@ BROKEN = [
     ({"INGEST_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "INGEST_KAFKA_SECURITY_PROTOCOL with SASL needs"),
     ({"INGEST_REDIS_URL": "redis://valkey:6379"}, "INGEST_REDIS_URL leaves this machine unencrypted"),
     ({"INGEST_KAFKA_SSL_CAFILE": "./no-such-file"}, "INGEST_KAFKA_SSL_CAFILE names a file"),
+    *(
+        ({"INGEST_KAFKA_BOOTSTRAP": brokers, **protocol}, "INGEST_KAFKA_SECURITY_PROTOCOL leaves the way")
+        for brokers in ("kafka:9092", "localhost:9092,kafka:9092", "10.0.0.1:9092", "[fd00::1]:9092")
+        for protocol in ({}, OPEN_SASL)
+    ),
+    ({"INGEST_TLS_CERTIFICATE_FILE": __file__}, "INGEST_TLS_CERTIFICATE_FILE and INGEST_TLS_KEY_FILE must be set"),
+    ({"INGEST_TLS_KEY_FILE": __file__}, "INGEST_TLS_CERTIFICATE_FILE and INGEST_TLS_KEY_FILE must be set"),
+    (
+        {"INGEST_TLS_CERTIFICATE_FILE": __file__, "INGEST_TLS_KEY_FILE": "./no-such-file"},
+        "INGEST_TLS_CERTIFICATE_FILE or INGEST_TLS_KEY_FILE names a file",
+    ),
     ({"INGEST_ACK_DEADLINE_MS": "999"}, "INGEST_STALL_MS must not be larger than INGEST_ACK_DEADLINE_MS"),
     ({"INGEST_ACK_DEADLINE_MS": "8001"}, "INGEST_STALL_MS and INGEST_ACK_DEADLINE_MS together must be at most 9000"),
     ({"INGEST_DRAIN_TIMEOUT_MS": "4000"}, "INGEST_DRAIN_TIMEOUT_MS must be larger than INGEST_ACK_DEADLINE_MS"),
@@ -265,7 +331,7 @@ BROKEN = [
         "INGEST_EVENT_BYTES_MAX must be smaller than INGEST_BODY_BYTES_MAX",
     ),
     (
-        {"INGEST_SPOOL_BYTES_MAX": "1MiB", "INGEST_WORKERS": "2", "INGEST_KAFKA_BOOTSTRAP": "kafka:9092"},
+        {"INGEST_SPOOL_BYTES_MAX": "1MiB", "INGEST_WORKERS": "2", "INGEST_KAFKA_BOOTSTRAP": "localhost:9092"},
         "INGEST_SPOOL_BYTES_MAX must hold 1 MiB for each of INGEST_WORKERS",
     ),
     ({"INGEST_EVENT_BYTES_MAX": "900001"}, "INGEST_EVENT_BYTES_MAX must be at most 900000"),
@@ -274,7 +340,34 @@ BROKEN = [
         {"INGEST_IN_FLIGHT_BYTES_MAX": "4MiB"},
         "INGEST_IN_FLIGHT_BYTES_MAX must not be smaller than INGEST_BODY_INFLATED_BYTES_MAX",
     ),
+    (
+        {"INGEST_POSTGRES_DSN": "postgresql://127.0.0.1/x", "INGEST_APPS_FILE": "apps.toml"},
+        "INGEST_POSTGRES_DSN and INGEST_APPS_FILE both say who may send",
+    ),
+    ({"INGEST_POSTGRES_DSN": "postgresql://u@db.example/x"}, "INGEST_POSTGRES_DSN needs sslmode=require"),
+    (
+        {
+            "INGEST_POSTGRES_DSN": "postgresql://127.0.0.1/x",
+            "INGEST_WORKERS": "2",
+            "INGEST_KAFKA_BOOTSTRAP": "127.0.0.1:9092",
+        },
+        "INGEST_WORKERS above 1 needs INGEST_REDIS_URL beside INGEST_POSTGRES_DSN",
+    ),
     ({"INGEST_SPOOL_KEY": ""}, "INGEST_SPOOL_KEY or INGEST_SPOOL_KEY_FILE is needed"),
+    ({"INGEST_SUPPORT_WEBHOOK_URL": "http://support.example/"}, "INGEST_SUPPORT_WEBHOOK_URL needs https"),
+]
+
+BROKEN_ELSEWHERE = [
+    *(
+        ("notify", {**NOTIFY, name: ""}, "INGEST_POSTGRES_DSN, INGEST_SUPPORT_WEBHOOK_URL and INGEST_WEBHOOK_SECRET")
+        for name in NOTIFY
+    ),
+    ("notify", {**NOTIFY, "INGEST_SMTP_URL": "smtp://mail.example"}, "INGEST_SMTP_URL needs INGEST_SMTP_FROM"),
+    (
+        "dev",
+        {"INGEST_SUPPORT_WEBHOOK_URL": "https://support.example/"},
+        "INGEST_SUPPORT_WEBHOOK_URL needs INGEST_WEBHOOK_SECRET",
+    ),
 ]
 
 
@@ -285,9 +378,24 @@ def test_rules_between_settings(environ: dict[str, str], sentence: str) -> None:
     assert line.startswith(sentence)
 
 
+@pytest.mark.parametrize(("role", "environ", "sentence"), BROKEN_ELSEWHERE)
+def test_rules_of_other_programs(role: str, environ: dict[str, str], sentence: str) -> None:
+    """What another program needs is asked of it alone, in one sentence."""
+    (line,) = refused(environ, role)
+    assert line.startswith(sentence)
+    assert load({**environ, "INGEST_SMTP_FROM": "edge@ingest.example"}, role="tool")
+
+
+def test_the_private_network_of_webhooks() -> None:
+    """Without TLS the support is told on a network that is declared to be private."""
+    environ = {"INGEST_SUPPORT_WEBHOOK_URL": "http://support.internal/", "INGEST_WEBHOOK_NETWORK_PRIVATE": "true"}
+    assert load({**NOTIFY, **environ}, role="notify").webhook_network_private
+
+
 def test_every_rule_is_tested() -> None:
     """No rule between settings is without a case above."""
-    assert all(any(rule.sentence.startswith(sentence) for _, sentence in BROKEN) for rule in RULES)
+    tested = [sentence for _, sentence in BROKEN] + [sentence for _, _, sentence in BROKEN_ELSEWHERE]
+    assert all(any(rule.sentence.startswith(sentence) for sentence in tested) for rule in RULES)
 
 
 @pytest.mark.parametrize(
@@ -297,7 +405,10 @@ def test_every_rule_is_tested() -> None:
         {"INGEST_PORT": "0", "INGEST_ADMIN_PORT": "0"},
         {"INGEST_ACK_DEADLINE_MS": "8000"},
         {"INGEST_ACK_DEADLINE_MS": "4500", "INGEST_STALL_MS": "4500"},
-        {"INGEST_KAFKA_BOOTSTRAP": "kafka:9092", "INGEST_WORKERS": "2"},
+        {"INGEST_KAFKA_BOOTSTRAP": "kafka:9092", "INGEST_KAFKA_NETWORK_PRIVATE": "true", "INGEST_WORKERS": "2"},
+        {"INGEST_KAFKA_BOOTSTRAP": "kafka:9092", "INGEST_KAFKA_SECURITY_PROTOCOL": "SSL"},
+        {"INGEST_KAFKA_BOOTSTRAP": "127.0.0.1:9092,[::1]:9092,localhost:9092"},
+        {"INGEST_TLS_CERTIFICATE_FILE": __file__, "INGEST_TLS_KEY_FILE": __file__},
     ],
 )
 def test_rules_let_pass(environ: dict[str, str]) -> None:
@@ -305,25 +416,67 @@ def test_rules_let_pass(environ: dict[str, str]) -> None:
     assert isinstance(load({**SERVE, **environ}), Settings)
 
 
+@pytest.mark.parametrize(
+    ("dsn", "secure"),
+    [
+        ("postgresql://u:p@127.0.0.1:5432/x", True),
+        ("postgresql://u:p@[::1]:5432/x", True),
+        ("postgresql://localhost/x", True),
+        ("postgresql:///x?host=/run/postgresql", True),
+        ("postgresql://%2Frun%2Fpostgresql/x", True),
+        ("postgresql://db/x?sslmode=require", True),
+        ("postgresql://db/x?sslmode=verify-full&sslrootcert=/ca.pem", True),
+        ("postgresql://127.0.0.1:5432,db:5432/x", False),
+        ("postgresql://db/x?sslmode=prefer", False),
+        ("postgresql://db/x", False),
+        ("postgresql://127.0.0.1/x?host=db", False),
+        ("postgresql://127.0.0.1/x?hostaddr=10.0.0.1", False),
+    ],
+)
+def test_postgres_outside_of_loopback_needs_tls(dsn: str, *, secure: bool) -> None:
+    """Any host but this machine needs TLS, or the word that the network is private; no message shows the DSN."""
+    if not secure:
+        (line,) = refused({**SERVE, "INGEST_POSTGRES_DSN": dsn})
+        assert line.startswith("INGEST_POSTGRES_DSN needs sslmode=require")
+        assert dsn not in line
+    given = {**SERVE, "INGEST_POSTGRES_DSN": dsn, "INGEST_POSTGRES_NETWORK_PRIVATE": "true"}
+    assert load(given).postgres_dsn == Secret(dsn)
+    told = [line for line in warnings(load(given)) if line.startswith("INGEST_POSTGRES_NETWORK_PRIVATE")]
+    assert bool(told) is not secure
+
+
 def test_warnings() -> None:
-    """What is allowed but dangerous is told; the defaults and loopback brokers give no warning."""
+    """What is allowed but dangerous is told; the defaults give no warning."""
     assert warnings(Settings()) == ()
-    assert warnings(Settings(kafka_bootstrap="127.0.0.1:9092,[::1]:9092,localhost:9092")) == ()
     told = warnings(
         load(
             {
                 **SERVE,
-                "INGEST_KAFKA_BOOTSTRAP": "localhost:9092,kafka:9092",
                 "INGEST_KAFKA_ALLOW_SINGLE_COPY": "true",
                 "INGEST_TRUSTED_PROXIES": "0.0.0.0/0",
             }
         )
     )
     assert [line.split()[0] for line in told] == [
-        "INGEST_KAFKA_SECURITY_PROTOCOL",
         "INGEST_KAFKA_ALLOW_SINGLE_COPY",
         "INGEST_TRUSTED_PROXIES",
     ]
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST", "127.0.0.1", "127.9.9.9", "::1", "[::1]", "::ffff:127.0.0.1"]
+)
+def test_loopback(host: str) -> None:
+    """What can be nothing but this machine needs no encryption."""
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["", "kafka", "localhost.example.com", "10.0.0.1", "128.0.0.1", "0.0.0.0", "::", "[::2]", "::ffff:10.0.0.1"]
+)
+def test_no_loopback(host: str) -> None:
+    """Whatever else stands for a host may be far away."""
+    assert not is_loopback(host)
 
 
 def test_description_masks_secrets() -> None:
@@ -368,9 +521,18 @@ def settings_read() -> set[str]:
     return found
 
 
+def rules_lifted() -> set[str]:
+    """Find the yes-or-no settings that a rule asks: to lift it may be all that they do."""
+    tree = ast.parse((ROOT / "ingest" / "settings_rules.py").read_text())
+    asked = {
+        node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "it"
+    }
+    return {entry.field for entry in DECLARED if entry.default is False} & asked
+
+
 def test_every_setting_is_read() -> None:
     """A documented setting that no code reads is a lie."""
-    assert {entry.field for entry in DECLARED} - settings_read() == set()
+    assert {entry.field for entry in DECLARED} - settings_read() - rules_lifted() == set()
 
 
 def test_every_setting_that_is_read_is_documented() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import os
+import ssl
 import subprocess
 import sys
 import time
@@ -87,20 +88,41 @@ def batch(*events: Mapping[str, object]) -> bytes:
 
 
 def ask(
-    url: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, timeout_s: float = WAIT_S
+    url: str,
+    path: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout_s: float = WAIT_S,
+    *,
+    method: str = "",
+    tls: ssl.SSLContext | None = None,
+    source: str = "",
 ) -> Answer:
-    """Send one request on a connection of its own: a POST where there is a body, else a GET."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
+    """Send one request on a connection of its own: a POST where there is a body, else a GET.
+
+    On `https` with `tls`, and from the address `source` where one is named.
+    """
+    connection = connect(url, timeout_s, tls=tls, source=source)
     begun = time.monotonic()
     try:
-        connection.request("GET" if body is None else "POST", path, body, dict(headers or {}))
+        connection.request(method or ("GET" if body is None else "POST"), path, body, dict(headers or {}))
         response = connection.getresponse()
         text = response.read()
         told = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, told, text, time.monotonic() - begun)
     finally:
         connection.close()
+
+
+def connect(
+    url: str, timeout_s: float = WAIT_S, *, tls: ssl.SSLContext | None = None, source: str = ""
+) -> http.client.HTTPConnection:
+    """Return a connection that begins with its first request."""
+    parts = urlsplit(url)
+    host, port, own = parts.hostname or "", parts.port, (source, 0) if source else None
+    if parts.scheme == "https":
+        return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=tls, source_address=own)
+    return http.client.HTTPConnection(host, port, timeout=timeout_s, source_address=own)
 
 
 def post(url: str, body: bytes, **headers: str) -> Answer:

@@ -22,6 +22,7 @@ from tests.journey.caller import Caller
 from tests.journey.canary import EMAIL, EXEMPT, NOT_HTTP, PEER, PHONE, USER, V4, V6, attempts, leaks
 from tests.support.service import ServiceProcess
 
+APPS = {"INGEST_APPS_FILE": str(EXAMPLES / "apps.toml")}
 FORWARDED = {"X-Forwarded-For": f"{V6}, {V4}"}
 CONNECTING = {"CF-Connecting-IP": V6, "X-Forwarded-For": V4}
 V4_SPELLINGS = (V4, "203.000.113.077", f"::ffff:{V4}", "[::FFFF:CB00:714D]")
@@ -138,7 +139,7 @@ def read_kafka(bootstrap: str, prefix: str, count: int) -> list[Delivered]:
 def test_nothing_planted_leaves_by_the_local_log(tmp_path: Path) -> None:
     """Behind a trusted proxy, with the embedded log: no answer, record, file, line or figure holds an identifier."""
     own = (*V4_SPELLINGS, *V6_SPELLINGS)
-    with ServiceProcess({"INGEST_LOG_LEVEL": "debug"}, folder=tmp_path, args=("dev",)) as service:
+    with ServiceProcess({**APPS, "INGEST_LOG_LEVEL": "debug"}, folder=tmp_path, args=("dev",)) as service:
         sent = send_all(service, own, [FORWARDED, CONNECTING])
         assert_nothing_leaks(list(admin_outputs(service)))
         raw_while_open = list(outputs_on_disk(tmp_path))
@@ -155,7 +156,7 @@ def test_nothing_planted_leaves_by_the_local_log(tmp_path: Path) -> None:
 def test_nothing_planted_leaves_by_kafka(tmp_path: Path, kafka: KafkaCluster, topic_prefix: str) -> None:
     """With nobody trusted, on a real broker: the client's own address is the socket's, a proxy's word is dropped."""
     env = {
-        "INGEST_APPS_FILE": str(EXAMPLES / "apps.toml"),
+        **APPS,
         "INGEST_KAFKA_BOOTSTRAP": kafka.bootstrap,
         "INGEST_KAFKA_ALLOW_SINGLE_COPY": "true",
         "INGEST_SPOOL_KEY": SealKeys.generate(),

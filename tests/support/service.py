@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import ssl
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -63,7 +64,12 @@ class ServiceProcess:
     @property
     def url(self) -> str:
         """The SDK and partner surface, without a slash at the end."""
-        return f"http://{self.settings['INGEST_HOST']}:{self.settings['INGEST_PORT']}"
+        scheme = "https" if self._on_tls else "http"
+        return f"{scheme}://{self.settings['INGEST_HOST']}:{self.settings['INGEST_PORT']}"
+
+    @property
+    def _on_tls(self) -> bool:
+        return "INGEST_TLS_CERTIFICATE_FILE" in self.settings
 
     @property
     def admin_url(self) -> str:
@@ -114,7 +120,8 @@ class ServiceProcess:
 
     def _await_health(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
-        while not _is_healthy(self.settings["INGEST_HOST"], int(self.settings["INGEST_PORT"])):
+        host, port = self.settings["INGEST_HOST"], int(self.settings["INGEST_PORT"])
+        while not _is_healthy(host, port, on_tls=self._on_tls):
             code = self._child.wait(_READY_TICK_S)
             assert code is None, f"the service ended with exit code {code}: {self._said()}"
             assert time.monotonic() < deadline, f"the service was not healthy within {timeout_s} s: {self._said()}"
@@ -124,8 +131,14 @@ class ServiceProcess:
         return self.stderr_path.read_bytes()[-_SAID_BYTES_MAX:].decode(errors="replace")
 
 
-def _is_healthy(host: str, port: int) -> bool:
-    connection = http.client.HTTPConnection(host, port, timeout=2)
+def _is_healthy(host: str, port: int, *, on_tls: bool) -> bool:
+    if on_tls:
+        anybody = ssl.create_default_context()
+        anybody.check_hostname = False
+        anybody.verify_mode = ssl.CERT_NONE
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(host, port, timeout=2, context=anybody)
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=2)
     try:
         connection.request("GET", "/health")
         return connection.getresponse().status == 200

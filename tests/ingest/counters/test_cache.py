@@ -59,7 +59,7 @@ def test_a_failure_is_one_error_whatever_it_is(error: Exception) -> None:
             await cache.ask(failing(error))
         assert raised.value.__suppress_context__
         assert lines == [{"event": "cache_away", "log_level": "warning", "error": error}]
-        assert cache.state() == (True, 1)
+        assert (cache.away, cache.failures_total) == (True, 1)
 
     asyncio.run(story())
 
@@ -88,10 +88,10 @@ def test_it_is_left_alone_for_a_second_and_then_tried() -> None:
             await asked(cache, failing(RedisConnectionError()))
             clock.advance(PAUSE_MS - 1)
             assert await asked(cache) is None
-            assert cache.state() == (True, 2)
+            assert (cache.away, cache.failures_total) == (True, 2)
             clock.advance(1)
             assert await asked(cache) == "answer"
-        assert cache.state() == (False, 2)
+        assert (cache.away, cache.failures_total) == (False, 2)
         assert await asked(cache) == "answer"
         assert [line["event"] for line in lines] == ["cache_away", "cache_back"]
 
@@ -137,7 +137,7 @@ def test_calls_that_were_under_way_change_nothing() -> None:
         clock.advance(PAUSE_MS - 1)
         go.set()
         assert await asyncio.gather(*slow) == ["late", None]
-        assert cache.state() == (True, 2)
+        assert (cache.away, cache.failures_total) == (True, 2)
         clock.advance(1)
         assert await asked(cache) == "answer"
 
@@ -151,6 +151,6 @@ def test_a_bug_is_not_an_outage() -> None:
         cache, _ = make()
         with pytest.raises(KeyError):
             await cache.ask(failing(KeyError("x")))
-        assert cache.state() == (False, 0)
+        assert (cache.away, cache.failures_total) == (False, 0)
 
     asyncio.run(story())

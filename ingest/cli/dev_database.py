@@ -1,0 +1,88 @@
+"""The embedded PostgreSQL of `ingest dev`: started, brought up to date, and given a demo app to begin with."""
+
+import contextlib
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, LiteralString, NamedTuple
+
+import click
+import psycopg
+from psycopg import sql
+
+from ingest.db.migrate import migrate
+
+DATABASE: Final = "ingest"
+_NOTIFY_STOP_S: Final = 12.0
+_SERVING: Final = "ingest_dev_edge"
+_NOTIFYING: Final = "ingest_dev_notify"
+
+_DEMO: Final[LiteralString] = """
+    INSERT INTO organizations (id, name, contact) VALUES ('org_demo', 'Demo', 'demo@example.com')
+        ON CONFLICT DO NOTHING;
+    INSERT INTO projects (id, organization_id, name) VALUES ('prj_demo', 'org_demo', 'Demo') ON CONFLICT DO NOTHING;
+    INSERT INTO apps (id, project_id, name) VALUES ('app_demo', 'prj_demo', 'Demo') ON CONFLICT DO NOTHING;
+"""
+
+
+class DevDatabase(NamedTuple):
+    """The same database for three kinds of users: its owner, a serving process, and whoever delivers messages."""
+
+    owner_dsn: str
+    serving_dsn: str
+    notify_dsn: str
+
+
+@contextlib.contextmanager
+def dev_database(folder: Path) -> Iterator[DevDatabase]:
+    """Run a PostgreSQL of our own over `folder`, its schema up to date."""
+    try:
+        from devservices.errors import DevServiceError  # noqa: PLC0415 - only a checkout has it
+        from devservices.postgres import PostgresServer  # noqa: PLC0415
+    except ImportError:
+        raise click.ClickException(
+            "`ingest dev` needs a checkout of the project for its PostgreSQL; set INGEST_POSTGRES_DSN instead"
+        ) from None
+    try:
+        with PostgresServer(folder.absolute(), report=lambda line: click.echo(line, err=True)) as server:
+            with contextlib.suppress(psycopg.errors.DuplicateDatabase):
+                server.create_database(DATABASE)
+            owner_dsn = server.dsn(DATABASE)
+            migrate(owner_dsn)
+            passwords = {role: secrets.token_urlsafe(24) for role in (_SERVING, _NOTIFYING)}
+            with psycopg.connect(owner_dsn) as connection:
+                connection.execute(_DEMO)
+                _login(connection, _SERVING, "ingest_serving", passwords[_SERVING])
+                _login(connection, _NOTIFYING, "ingest_notify", passwords[_NOTIFYING])
+            yield DevDatabase(
+                owner_dsn,
+                server.dsn(DATABASE, _SERVING, passwords[_SERVING]),
+                server.dsn(DATABASE, _NOTIFYING, passwords[_NOTIFYING]),
+            )
+    except DevServiceError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@contextlib.contextmanager
+def notifying(dsn: str) -> Iterator[None]:
+    """Run the process that delivers messages about kill switches, beside the serving one, as in production."""
+    from devservices.child import Child  # noqa: PLC0415 - only a checkout has it
+
+    kept = {name: value for name, value in os.environ.items() if name != "INGEST_APPS_FILE"}
+    command = [sys.executable, "-m", "ingest", "notify", "--console"]
+    child = Child(command, stdout=None, env={**kept, "INGEST_POSTGRES_DSN": dsn})
+    try:
+        yield
+    finally:
+        child.stop(_NOTIFY_STOP_S)
+
+
+def _login(connection: psycopg.Connection, login: str, role: str, password: str) -> None:
+    """Make a login with the rights of a role and no others, with a new password for this run."""
+    names = {"login": sql.Identifier(login), "role": sql.Identifier(role), "password": sql.Literal(password)}
+    with contextlib.suppress(psycopg.errors.DuplicateObject), connection.transaction():
+        connection.execute(sql.SQL("CREATE ROLE {login} LOGIN").format(**names))
+    connection.execute(sql.SQL("ALTER ROLE {login} PASSWORD {password}").format(**names))
+    connection.execute(sql.SQL("GRANT {role} TO {login}").format(**names))

@@ -1,0 +1,92 @@
+"""How operators' commands work on the database: one connection, one piece of work, and every failure told in a line."""
+
+import asyncio
+import getpass
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+import msgspec
+import psycopg
+
+from ingest.cli.environment import read_settings
+from ingest.cli.table import print_table
+from ingest.control.record import Actor
+from ingest.db.database import Connection, Database
+
+T = TypeVar("T")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+reason = click.option("--reason", required=True, help="Why; kept in the audit log and told to whom it concerns.")
+who = click.option("--actor", required=True, help="Who decided; kept in the audit log.")
+
+
+def ask(work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Return what `work` finds in the database."""
+    return with_database(lambda database: database.run(work))
+
+
+def change(work: Callable[[Connection], Awaitable[T]]) -> T:
+    """Do `work` in one transaction and return what it returns."""
+    return with_database(lambda database: database.transact(work))
+
+
+def with_database(work: Callable[[Database], Awaitable[T]]) -> T:
+    """Do several pieces of work on the database."""
+    return asyncio.run(_on_database(work))
+
+
+def login() -> Actor:
+    """Return the person at the command line, where the command does not ask who decided."""
+    return Actor.operator(getpass.getuser())
+
+
+def show(rows: Sequence[Any], columns: Sequence[str], *, as_json: bool) -> None:
+    """Print rows with these members: as a table, or whole as one JSON document."""
+    if as_json:
+        click.echo(msgspec.json.encode(rows))
+        return
+    print_table(columns, [tuple(_cell(getattr(row, column)) for column in columns) for row in rows])
+
+
+def show_one(row: Any, *, as_json: bool) -> None:
+    """Print one row: a line for each member, or one JSON document."""
+    if as_json:
+        click.echo(msgspec.json.encode(row))
+        return
+    print_table(("member", "value"), [(name, _cell(getattr(row, name))) for name in row.__struct_fields__])
+
+
+def found(row: T | None, what: str) -> T:
+    """Return the row. Raises `click.ClickException` where there is none."""
+    if row is None:
+        raise click.ClickException(f"there is no such {what}")
+    return row
+
+
+def _cell(value: Any) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return " ".join(value)
+    if isinstance(value, dict):
+        return msgspec.json.encode(value).decode()
+    return value.isoformat(timespec="seconds") if hasattr(value, "isoformat") else value
+
+
+async def _on_database(work: Callable[[Database], Awaitable[T]]) -> T:
+    dsn = read_settings("tool").postgres_dsn
+    if dsn is None:
+        raise click.ClickException("INGEST_POSTGRES_DSN is not set, and no `ingest dev` is running here")
+    database = Database(dsn.reveal(), "ingest-operator", connections_max=1)
+    await database.open()
+    try:
+        return await work(database)
+    except psycopg.errors.UndefinedTable:
+        raise click.ClickException("the database has no schema yet; run `ingest migrate`") from None
+    except psycopg.errors.InsufficientPrivilege:
+        raise click.ClickException("the role in INGEST_POSTGRES_DSN may not do this") from None
+    except psycopg.errors.CheckViolation as error:
+        raise click.ClickException(f"a value does not hold up: {error.diag.constraint_name}") from None
+    finally:
+        await database.close()

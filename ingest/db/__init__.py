@@ -1,0 +1,1 @@
+"""PostgreSQL: the way to it, its schema, and every query by name."""

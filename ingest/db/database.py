@@ -1,0 +1,120 @@
+"""The way to PostgreSQL: a small pool, a deadline on everything, and one error for "it is away"."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import psycopg
+import structlog
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+Connection = psycopg.AsyncConnection[TupleRow]
+T = TypeVar("T")
+
+DEADLINE_MS: Final = 3_000
+"""Longest wait for one piece of work, its connection included."""
+
+_CONNECT_S: Final = 3
+_KEEPALIVES: Final = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 8_000}
+# A little longer than our own deadline, so that nothing works on in the server for nobody.
+_SESSION: Final = f"-c statement_timeout={DEADLINE_MS} -c idle_in_transaction_session_timeout={2 * DEADLINE_MS}"
+
+_log = structlog.get_logger(__name__)
+
+
+class DatabaseAway(Exception):  # noqa: N818 - a state of the world, not a fault of ours
+    """PostgreSQL cannot be reached, does not answer in time, or may not be written to now."""
+
+
+def connection_arguments(name: str) -> dict[str, Any]:
+    """Return what every connection of ours has in common; `name` is how the server's operator sees it."""
+    return {
+        "autocommit": True,
+        "application_name": name,
+        "connect_timeout": _CONNECT_S,
+        "ssl_min_protocol_version": "TLSv1.2",
+        **_KEEPALIVES,
+    }
+
+
+class Database:
+    """A pool of connections as one process uses it; opening it waits for nothing.
+
+    Work is a function of a connection. It is given up at the deadline: its connection then comes back to the pool by
+    itself, or is replaced.
+    """
+
+    def __init__(self, dsn: str, name: str, *, connections_max: int = 4, deadline_ms: int = DEADLINE_MS) -> None:
+        self._pool = AsyncConnectionPool(
+            dsn,
+            kwargs={**connection_arguments(name), "options": _SESSION},
+            min_size=1,
+            max_size=connections_max,
+            timeout=deadline_ms / 1000,
+            max_lifetime=1_800,
+            reconnect_timeout=10,
+            check=AsyncConnectionPool.check_connection,
+            open=False,
+        )
+        self._deadline_s = deadline_ms / 1000
+        self._abandoned: set[asyncio.Task[Any]] = set()
+
+    async def open(self) -> None:
+        """Begin to connect in the background."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for task in self._abandoned:
+            task.cancel()
+        await self._pool.close(timeout=1)
+
+    async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do `work`, each statement on its own. Raises `DatabaseAway`."""
+        return await self._within(self._on_a_connection(work))
+
+    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do `work` in one transaction, which an exception rolls back. Raises `DatabaseAway`.
+
+        At the deadline it is not known whether a transaction that was about to end has ended well.
+        """
+
+        async def whole(connection: Connection) -> T:
+            async with connection.transaction():
+                return await work(connection)
+
+        return await self._within(self._on_a_connection(whole))
+
+    async def _on_a_connection(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        async with self._pool.connection() as connection:
+            return await work(connection)
+
+    async def _within(self, work: Awaitable[T]) -> T:
+        """Wait for `work` until the deadline; what is late is cancelled, and not waited for."""
+        task = asyncio.ensure_future(work)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=self._deadline_s)
+        except asyncio.CancelledError:
+            self._abandon(task)
+            raise
+        if not done:
+            self._abandon(task)
+            raise DatabaseAway("no answer in time")
+        try:
+            return task.result()
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            raise DatabaseAway(type(error).__name__) from error
+        except psycopg.errors.ReadOnlySqlTransaction as error:  # a standby, in the middle of a failover
+            raise DatabaseAway("read only") from error
+
+    def _abandon(self, task: "asyncio.Future[Any]") -> None:
+        assert isinstance(task, asyncio.Task)
+        task.cancel()
+        self._abandoned.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: "asyncio.Task[Any]") -> None:
+        self._abandoned.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.debug("database_work_abandoned", error=task.exception())

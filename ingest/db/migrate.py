@@ -1,0 +1,61 @@
+"""Bringing the schema up to date: forward only, safe to run twice and from several processes at once."""
+
+from pathlib import Path
+from typing import Final
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, pool
+from sqlalchemy.engine import Connection
+
+from ingest.db.database import DatabaseAway, connection_arguments
+
+SCRIPTS: Final = Path(__file__).with_name("migrations")
+_LOCK: Final = 0x1_9E57_ED6E
+"""The advisory lock under which one process migrates a database while the others wait."""
+
+
+def migrate(dsn: str) -> tuple[str | None, str | None]:
+    """Apply what is missing, all in one transaction, and return the revisions before and after.
+
+    Raises `DatabaseAway` where the database cannot be reached, and `psycopg.errors.InsufficientPrivilege` where the
+    role may not change the schema.
+    """
+    with _connected(dsn) as connection:
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        before = _revision(connection)
+        config = Config()
+        config.set_main_option("script_location", str(SCRIPTS))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        after = _revision(connection)
+        connection.commit()
+        return before, after
+
+
+def pending(dsn: str) -> bool:
+    """Tell whether the database lacks a migration. Raises `DatabaseAway`."""
+    with _connected(dsn) as connection:
+        return _revision(connection) != newest()
+
+
+def newest() -> str | None:
+    """Return the revision that this version of the service needs."""
+    return ScriptDirectory(str(SCRIPTS)).get_current_head()
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _connected(dsn: str) -> Connection:
+    def connect() -> psycopg.Connection:
+        try:
+            return psycopg.connect(dsn, **(connection_arguments("ingest-migrate") | {"autocommit": False}))
+        except psycopg.OperationalError as error:
+            raise DatabaseAway("the database cannot be reached") from error
+
+    return create_engine("postgresql+psycopg://", creator=connect, poolclass=pool.NullPool).connect()

@@ -1,0 +1,1 @@
+"""The surface for partners' backends, `/v1/*`: authenticated by keys, limited, repeatable, and written down."""

@@ -1,0 +1,104 @@
+"""Reading parameters and small bodies: every fault is found before any is told."""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from ingest.errors import Code, Refusal
+from ingest.partner.call import Fault, invalid
+
+PAGE_DEFAULT: Final = 50
+PAGE_MAX: Final = 200
+
+_is_number = re.compile(r"[0-9]{1,6}", re.ASCII).fullmatch
+
+
+class Fields:
+    """The members of a mapping, taken one by one; `done` refuses what is left over or did not hold up."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self._given = dict(given)
+        self._faults: list[Fault] = []
+
+    def text(self, name: str, characters_max: int = 200) -> str | None:
+        """Take a text, None where it is absent."""
+        value = self._given.pop(name, None)
+        if value is None:
+            return None
+        if not isinstance(value, str) or not 0 < len(value) <= characters_max or not value.isprintable():
+            self.fault(name, f"must be a text of 1 to {characters_max} printable characters")
+            return None
+        return value
+
+    def time(self, name: str) -> datetime | None:
+        """Take an RFC 3339 time, None where it is absent."""
+        value = self.text(name)
+        if value is None:
+            return None
+        try:
+            at = msgspec.convert(value, datetime)
+        except msgspec.ValidationError:
+            self.fault(name, "must be an RFC 3339 date-time")
+            return None
+        return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+    def page_size(self, name: str = "limit") -> int:
+        """Take the number of rows of a page."""
+        value = self._given.pop(name, None)
+        if value is None:
+            return PAGE_DEFAULT
+        if not isinstance(value, str) or not _is_number(value) or not 1 <= int(value) <= PAGE_MAX:
+            self.fault(name, f"must be a whole number from 1 to {PAGE_MAX}")
+            return PAGE_DEFAULT
+        return int(value)
+
+    def cursor(self, parts: int, name: str = "cursor") -> list[str] | None:
+        """Take the place of a page, which only `write_cursor` makes; None for the first page."""
+        value = self.text(name, 400)
+        if value is None:
+            return None
+        try:
+            read = base64.b64decode(value + "=" * (-len(value) % 4), b"-_", validate=True).decode().split("\n")
+        except (binascii.Error, UnicodeDecodeError, ValueError):
+            read = []
+        if len(read) != parts or not all(part and part.isprintable() for part in read):
+            self.fault(name, "must be the `nextCursor` of an earlier answer")
+            return None
+        return read
+
+    def fault(self, path: str, message: str) -> None:
+        """Note what does not hold up."""
+        self._faults.append(Fault(path, message))
+
+    def done(self) -> None:
+        """Raise `Refusal` with `VALIDATION` where anything did not hold up, members that nobody took included."""
+        for name in list(self._given)[:20]:
+            self._faults.append(Fault(name if name.isidentifier() and len(name) <= 40 else "*", "is not known"))
+        if self._faults:
+            raise invalid(self._faults)
+
+
+def write_cursor(*parts: str) -> str:
+    """Return the place behind a page's last row."""
+    return base64.urlsafe_b64encode("\n".join(parts).encode()).decode().rstrip("=")
+
+
+def read_object(body: bytes) -> Mapping[str, Any]:
+    """Return the object in a body, an empty one for an empty body.
+
+    Raises `Refusal`: `INVALID_JSON`, or `VALIDATION` for JSON that is no object.
+    """
+    if not body.strip():
+        return {}
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise Refusal(Code.INVALID_JSON) from None
+    if not isinstance(value, dict):
+        raise invalid([Fault("", "must be an object")])
+    return value

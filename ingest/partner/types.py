@@ -1,0 +1,186 @@
+"""What partners send and get, as types: answers are made of them, and the published description too."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+
+from ingest.control.record import REASON_CHARACTERS_MAX
+from ingest.db.rows import AuditEvent, Env, Key
+from ingest.outcome import Rejection
+from ingest.partner.call import Fault
+from ingest.transport.contract import Stored
+
+EVENTS_MAX = 100
+"""Events in one call."""
+
+
+class OrganizationRef(msgspec.Struct, frozen=True, rename="camel"):
+    """An organization by id and name."""
+
+    id: str
+    name: str
+
+
+class WhoAmI(msgspec.Struct, frozen=True, rename="camel"):
+    """The key that calls, and what it may do."""
+
+    organization: OrganizationRef
+    key_id: str
+    env: Env
+    scopes: list[str]
+    tier: str
+
+
+class ApiKey(msgspec.Struct, frozen=True, rename="camel"):
+    """A key without its secret, which is kept nowhere. `prefix` is the part of it that may be shown."""
+
+    id: str
+    prefix: str
+    env: Env
+    name: str | None
+    scopes: list[str]
+    tier: str
+    active: bool
+    kill_switch: bool
+    created_at: datetime
+    rotated_at: datetime | None
+    revoked_at: datetime | None
+
+    @classmethod
+    def of(cls, key: Key) -> "ApiKey":
+        """Return what a partner sees of a key."""
+        return cls(
+            id=key.id,
+            prefix=f"lp_{key.env}_{key.id}",
+            env=key.env,
+            name=key.name,
+            scopes=key.scopes,
+            tier=key.tier,
+            active=key.active,
+            kill_switch=key.kill_switch,
+            created_at=key.created_at,
+            rotated_at=key.rotated_at,
+            revoked_at=key.revoked_at,
+        )
+
+
+class ApiKeyPage(msgspec.Struct, frozen=True, rename="camel"):
+    """A page of keys, oldest first; `next_cursor` is null on the last one."""
+
+    api_keys: list[ApiKey]
+    next_cursor: str | None
+
+
+class ApiKeyAnswer(msgspec.Struct, frozen=True, rename="camel"):
+    """A key as it is now."""
+
+    api_key: ApiKey
+
+
+class RotatedKey(msgspec.Struct, frozen=True, rename="camel"):
+    """A key with its new secret: the whole new key, shown once; null where the call is a repeat."""
+
+    api_key: ApiKey
+    secret: str | None
+
+
+class KillRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """Why the switch is turned on; kept in the audit log and told to whom it concerns."""
+
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=REASON_CHARACTERS_MAX)] | None = None
+
+
+class AuditTarget(msgspec.Struct, frozen=True, rename="camel"):
+    """What something was done to."""
+
+    type: str
+    id: str
+
+
+class AuditEntry(msgspec.Struct, frozen=True, rename="camel"):
+    """What was done, by whom, to what and why; `request_id` where it was done by a call."""
+
+    id: str
+    at: datetime
+    actor: str
+    action: str
+    target: AuditTarget
+    reason: str | None
+    request_id: str | None
+    details: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: AuditEvent) -> "AuditEntry":
+        """Return what a partner sees of an audit event."""
+        return cls(
+            id=event.id,
+            at=event.at,
+            actor=event.actor,
+            action=event.action,
+            target=AuditTarget(event.target_type, event.target_id),
+            reason=event.reason,
+            request_id=event.request_id,
+            details=event.details,
+        )
+
+
+class AuditPage(msgspec.Struct, frozen=True, rename="camel"):
+    """A page of the audit log, newest first; `next_cursor` is null on the last one."""
+
+    events: list[AuditEntry]
+    next_cursor: str | None
+
+
+class PartnerEvent(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """One event. `occurred_at` is an RFC 3339 date-time; further members are kept as they are."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    occurred_at: str
+    event_id: Annotated[str, msgspec.Meta(max_length=200)] | int | None = None
+    app_user_id: str | int | None = None
+    properties: dict[str, Any] | None = None
+    context: dict[str, Any] | None = None
+
+
+class EventsRequest(msgspec.Struct, frozen=True, rename="camel"):
+    """A batch of events for one app of the caller's organization."""
+
+    project_id: Annotated[str, msgspec.Meta(min_length=1)]
+    sdk_app_id: Annotated[str, msgspec.Meta(min_length=1)]
+    events: Annotated[list[PartnerEvent], msgspec.Meta(min_length=1, max_length=EVENTS_MAX)]
+
+
+class EventsAnswer(msgspec.Struct, frozen=True, rename="camel"):
+    """What became of a batch: `stored` is the promise for all that was accepted."""
+
+    request_id: str
+    stored: Stored
+    accepted: int
+    duplicates: int
+    rejected: list[Rejection]
+
+
+class ErrorDetails(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What is known of the reason; which members there are follows from the code."""
+
+    scope: str | None = None
+    required_scope: str | None = None
+    errors: list[Fault] | None = None
+    rejected: list[Rejection] | None = None
+    limit: str | int | None = None
+
+
+class ErrorBody(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Why not: a code of the closed set, and words for people."""
+
+    code: str
+    message: str
+    request_id: str
+    details: ErrorDetails | None = None
+
+
+class ErrorEnvelope(msgspec.Struct, frozen=True, rename="camel"):
+    """The body of every error."""
+
+    error: ErrorBody

@@ -1,0 +1,1 @@
+"""Where the parts are put together: this room alone names concrete classes of the others."""

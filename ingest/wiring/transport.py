@@ -1,0 +1,114 @@
+"""The ways to store records and to read them, as the settings have them."""
+
+from pathlib import Path
+from typing import Final
+
+from ingest.settings import Settings
+from ingest.transport.breaker import Breaker
+from ingest.transport.contract import ConfigurationError, Source, Topic
+from ingest.transport.fallback import FallbackPublisher
+from ingest.transport.files import private_folder
+from ingest.transport.kafka.connection import Connection
+from ingest.transport.kafka.publisher import KafkaPublisher
+from ingest.transport.kafka.source import KafkaSource
+from ingest.transport.kafka.topics import TopicPlan
+from ingest.transport.local_log import LocalLog
+from ingest.transport.local_source import LocalLogSource
+from ingest.transport.retention import RETENTION_MS
+from ingest.transport.sealed import SealKeys
+from ingest.transport.spools import Spools
+
+LOG_FOLDER: Final = "log"
+SPOOL_FOLDER: Final = "spool"
+SPOOL_EXPIRING: Final = (Topic.FORWARD, Topic.FORWARD_PARKED)
+"""Topics whose records may hold device identifiers: in the spool too they live no longer than allowed."""
+
+KEY_FILE: Final = "spool.key"
+
+
+def kafka_connection(settings: Settings) -> Connection:
+    """Return how to reach the configured brokers. Only to be asked where there are some."""
+    assert settings.kafka_bootstrap is not None
+    return Connection(
+        bootstrap=settings.kafka_bootstrap,
+        protocol=settings.kafka_security_protocol,
+        sasl_mechanism=settings.kafka_sasl_mechanism,
+        sasl_username=settings.kafka_sasl_username,
+        sasl_password=settings.kafka_sasl_password.reveal() if settings.kafka_sasl_password else None,
+        ssl_cafile=str(settings.kafka_ssl_cafile) if settings.kafka_ssl_cafile else None,
+    )
+
+
+def topic_plan(settings: Settings) -> TopicPlan:
+    """Return how topics are named, made and checked."""
+    return TopicPlan(settings.topic_prefix, settings.topic_partitions, settings.kafka_allow_single_copy)
+
+
+def seal_keys(settings: Settings) -> SealKeys:
+    """Return the keys of the local log: the configured ones, else those that `ingest dev` keeps in the data folder."""
+    if settings.spool_key is not None:
+        return SealKeys.parse(settings.spool_key.reveal())
+    path = key_path(settings)
+    if not path.is_file():
+        raise ConfigurationError(f"INGEST_SPOOL_KEY is not set, and there is no {path}")
+    return SealKeys.parse(path.read_text(encoding="ascii"))
+
+
+def key_path(settings: Settings) -> Path:
+    """Return where `ingest dev` keeps the key that it generated."""
+    return settings.data_dir / KEY_FILE
+
+
+def kafka_publisher(settings: Settings) -> KafkaPublisher:
+    """Return the way to Kafka alone. Only to be asked where there are brokers."""
+    return KafkaPublisher(
+        kafka_connection(settings),
+        topic_plan(settings),
+        ack_deadline_ms=settings.ack_deadline_ms,
+        stall_ms=settings.stall_ms,
+    )
+
+
+def open_spool(settings: Settings, keys: SealKeys, folder: Path) -> LocalLog:
+    """Return the log of one spool."""
+    return LocalLog(
+        folder,
+        keys,
+        bytes_max=settings.spool_bytes_max // settings.workers,
+        retention_ms={topic: RETENTION_MS[topic] for topic in SPOOL_EXPIRING},
+        ack_deadline_ms=settings.ack_deadline_ms,
+    )
+
+
+def open_fallback(settings: Settings) -> FallbackPublisher:
+    """Return the transport of an edge with brokers: Kafka, and the spool while that is away."""
+    keys, breaker = seal_keys(settings), Breaker()
+    root = settings.data_dir / SPOOL_FOLDER
+    spools = Spools(root, keys, lambda folder: open_spool(settings, keys, folder), breaker)
+    return FallbackPublisher(kafka_publisher(settings), spools, breaker)
+
+
+def open_log_transport(settings: Settings) -> LocalLog:
+    """Return the transport of an edge without brokers: the local log."""
+    return LocalLog(
+        settings.data_dir / LOG_FOLDER,
+        seal_keys(settings),
+        bytes_max=settings.spool_bytes_max,
+        retention_ms=RETENTION_MS,
+        ack_deadline_ms=settings.ack_deadline_ms,
+    )
+
+
+def open_source(settings: Settings, topic: Topic, group: str | None) -> Source:
+    """Return a reader of one topic from where the edge stores records in the end: Kafka, else the local log."""
+    if settings.kafka_bootstrap is not None:
+        return KafkaSource(kafka_connection(settings), topic_plan(settings).name(topic), topic, group=group)
+    return LocalLogSource(settings.data_dir / LOG_FOLDER, seal_keys(settings), topic, group)
+
+
+def open_data_dir(settings: Settings) -> None:
+    """Make the data folder, for this user alone. Raises `ConfigurationError`."""
+    try:
+        private_folder(settings.data_dir)
+    except OSError as error:
+        raise ConfigurationError(f"INGEST_DATA_DIR cannot be used: {error}") from error
