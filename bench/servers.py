@@ -6,7 +6,7 @@ import secrets
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -56,25 +56,30 @@ def edge(folder: Path, bootstrap: str, workers: int) -> Iterator[Server]:
     """Run the service over a topic of its own, with logs and regions on; raises `StartError`."""
     name = "edge" if workers == 1 else f"edge x{workers}"
     log = folder / f"edge-{workers}.log"
-    environ = _environment(folder, bootstrap, workers)
-    port = int(environ["INGEST_PORT"])
-    with EventsTopic(bootstrap, environ["INGEST_TOPIC_PREFIX"] + "events") as topic:
-        child = Child([sys.executable, "-m", "ingest", "serve"], stdout=log, env=environ, cwd=ROOT)
-        try:
-            _wait_for_answer(child, port, log)
-            _check_work(child, port, topic, log)
-            yield Server(name, port, child.pid, topic)
-        finally:
-            child.stop(STOP_TIMEOUT_S)
+    settings = _settings(folder, bootstrap, workers)
+    topic_name = settings["INGEST_TOPIC_PREFIX"] + "events"
+    with EventsTopic(bootstrap, topic_name) as topic, service(settings, log) as (child, port):
+        _check_work(child, port, topic, log)
+        yield Server(name, port, child.pid, topic)
 
 
-def _environment(folder: Path, bootstrap: str, workers: int) -> dict[str, str]:
-    """Return the settings of a service on free ports over topics of its own, and nothing of who runs the benchmark."""
+@contextmanager
+def service(settings: Mapping[str, str], log: Path) -> Iterator[tuple[Child, int]]:
+    """Run the service on a free port with these `INGEST_*` settings and no others; raises `StartError`."""
     port, admin_port = free_ports(2)
     others = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
-    return others | {
-        "INGEST_PORT": str(port),
-        "INGEST_ADMIN_PORT": str(admin_port),
+    environ = {**others, "INGEST_PORT": str(port), "INGEST_ADMIN_PORT": str(admin_port), **settings}
+    child = Child([sys.executable, "-m", "ingest", "serve"], stdout=log, env=environ, cwd=ROOT)
+    try:
+        _wait_for_answer(child, port, log)
+        yield child, port
+    finally:
+        child.stop(STOP_TIMEOUT_S)
+
+
+def _settings(folder: Path, bootstrap: str, workers: int) -> dict[str, str]:
+    """Return the settings of a service over topics of its own."""
+    return {
         "INGEST_WORKERS": str(workers),
         "INGEST_DATA_DIR": str(folder / f"data-{workers}"),
         "INGEST_KAFKA_BOOTSTRAP": bootstrap,

@@ -72,6 +72,24 @@ def _load(kind: str, connections: Connections, requests: tuple[bytes, ...]) -> T
     return open_loop(connections, requests, 200, 0.2)
 
 
+@pytest.mark.usefixtures("postgres_programs")
+def test_the_figures_on_keys() -> None:
+    """The benchmark of keys runs through, compares both kinds of foreign keys and tables every kind of request."""
+    run = subprocess.run(
+        [sys.executable, "-m", "bench.keys", "--samples", "10", "--seconds", "1"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=RUN_TIMEOUT_S,
+        check=False,
+    )
+
+    assert run.returncode in {0, 1}, run.stderr
+    assert run.stdout.count("p = ") == 2, run.stderr
+    for kind in ("good key", "SDK", "good key in the flood", "SDK in the flood", "wrong key in the flood"):
+        assert f"| {kind} |" in run.stdout
+
+
 def test_the_quick_floors_write_a_report(tmp_path: Path) -> None:
     """`--quick --only floors` ends well and leaves tables and a JSON with every floor at every size."""
     command = [sys.executable, "-m", "bench", "--quick", "--only", "floors", "--out", str(tmp_path)]
