@@ -6,7 +6,6 @@ import click
 
 from ingest.cli.environment import read_settings
 from ingest.db.database import DatabaseAway
-from ingest.db.migrate import pending
 from ingest.settings import Settings
 from ingest.settings_rules import warnings
 
@@ -33,6 +32,8 @@ def _faults(settings: Settings) -> Iterator[str]:
         yield "neither INGEST_POSTGRES_DSN nor INGEST_APPS_FILE is set: no app would be known"
     if settings.postgres_dsn is None:
         return
+    from ingest.db.migrate import pending  # noqa: PLC0415 - its libraries are for those who migrate
+
     try:
         if pending(settings.postgres_dsn.reveal()):
             yield "the schema of INGEST_POSTGRES_DSN is not up to date; run `ingest migrate`"

@@ -12,8 +12,6 @@ import click
 import psycopg
 from psycopg import sql
 
-from ingest.db.migrate import migrate
-
 DATABASE: Final = "ingest"
 _NOTIFY_STOP_S: Final = 12.0
 _SERVING: Final = "ingest_dev_edge"
@@ -41,6 +39,7 @@ def dev_database(folder: Path) -> Iterator[DevDatabase]:
     try:
         from devservices.errors import DevServiceError  # noqa: PLC0415 - only a checkout has it
         from devservices.postgres import PostgresServer  # noqa: PLC0415
+        from ingest.db.migrate import migrate  # noqa: PLC0415 - its libraries are for those who migrate
     except ImportError:
         raise click.ClickException(
             "`ingest dev` needs a checkout of the project for its PostgreSQL; set INGEST_POSTGRES_DSN instead"

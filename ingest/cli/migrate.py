@@ -4,12 +4,13 @@ import click
 import psycopg
 
 from ingest.cli.environment import read_settings
-from ingest.db.migrate import migrate as apply
 
 
 @click.command()
 def migrate() -> None:
     """Bring the schema of INGEST_POSTGRES_DSN up to date; safe twice, and from several processes at once."""
+    from ingest.db.migrate import migrate as apply  # noqa: PLC0415 - its libraries are for this command alone
+
     dsn = read_settings("tool").postgres_dsn
     if dsn is None:
         raise click.ClickException("INGEST_POSTGRES_DSN is not set")
