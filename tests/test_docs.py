@@ -273,12 +273,8 @@ def test_the_first_curl_line_is_the_one_that_a_run_prints() -> None:
     printed = re.search(r"^ *curl (?:.*\\\n)*.*$", _announcement(Settings(), 8080, 8081), re.MULTILINE)
     assert printed is not None
 
-    assert [line.strip() for line in printed[0].splitlines()] == [
-        line.strip()
-        for _, block in _FENCE.findall(text_of(Path("README.md")))
-        if block.startswith("curl")
-        for line in block.splitlines()
-    ]
+    blocks = (block for _, block in _FENCE.findall(text_of(Path("README.md"))) if block.startswith("curl"))
+    assert [line.strip() for line in printed[0].splitlines()] == [line.strip() for line in next(blocks).splitlines()]
 
 
 def test_the_rooms_of_the_house_are_told() -> None:

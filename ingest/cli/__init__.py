@@ -6,6 +6,7 @@ import sys
 import click
 
 from ingest.cli.apps import apps
+from ingest.cli.audit import audit
 from ingest.cli.check import check
 from ingest.cli.dev import dev
 from ingest.cli.keys import keys
@@ -50,6 +51,7 @@ for command in (
     apps,
     keys,
     kill,
+    audit,
     retention,
     check,
     spool,
