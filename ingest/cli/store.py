@@ -12,12 +12,18 @@ import psycopg
 from ingest.cli.environment import read_settings
 from ingest.cli.table import print_table
 from ingest.control.record import Actor
+from ingest.control.secrets import without_secrets
 from ingest.db.database import Connection, Database
 
 T = TypeVar("T")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-reason = click.option("--reason", required=True, help="Why; kept in the audit log and told to whom it concerns.")
+reason = click.option(
+    "--reason",
+    required=True,
+    callback=lambda _, __, value: without_secrets(value),
+    help="Why; kept in the audit log and told to whom it concerns.",
+)
 who = click.option("--actor", required=True, help="Who decided; kept in the audit log.")
 
 

@@ -18,6 +18,8 @@ _SECRET_BYTES: Final = 32
 
 _key = re.compile(r"lp_(live|test)_([0-7][0-9A-HJKMNP-TV-Z]{25})\.([A-Za-z0-9_-]{43})", re.ASCII).fullmatch
 
+_key_within = re.compile(r"(lp_(?:live|test)_[0-9A-Za-z]{26})\.[A-Za-z0-9_-]+", re.ASCII)
+
 
 class PartnerKey(NamedTuple):
     """The parts of a key; `secret` is to be shown once and kept nowhere."""
@@ -46,6 +48,11 @@ def parse(text: str) -> PartnerKey | None:
     if found is None:
         return None
     return PartnerKey("live" if found[1] == "live" else "test", found[2], found[3])
+
+
+def without_secrets(text: str) -> str:
+    """Return a text with `…` for the secret of every key in it: people explain what has leaked by showing it."""
+    return _key_within.sub(r"\1.…", text)
 
 
 def hash_secret(secret: str) -> str:

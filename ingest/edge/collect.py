@@ -14,7 +14,7 @@ import structlog
 from ingest.clock import Clock
 from ingest.edge import answer
 from ingest.edge.agent import Agents
-from ingest.edge.body import ClientGone, read_body
+from ingest.edge.body import CLIENT_GONE, ClientGone, read_body
 from ingest.edge.client import TrustedProxies, see
 from ingest.edge.in_flight import InFlight, Slot
 from ingest.edge.inflate import inflate
@@ -129,7 +129,7 @@ class Collect:
         except Refusal as refusal:
             body, more = self._refuse(call, refusal)
         except ClientGone:
-            call.status = 499
+            call.status = CLIENT_GONE
             self._finish(call)
             return
         except Exception as error:  # noqa: BLE001 - a bug here costs one request, and is told without its input

@@ -68,7 +68,8 @@ class Events:
             raise Refusal(Code.ALL_EVENTS_REJECTED, details={"rejected": rejected})
         accepted = len(done.records)
         stored = await self._publish(app, received, done, now_ms) if call.replay is None else call.replay.stored
-        assert stored is not None
+        if stored is None:
+            raise Refusal(Code.CONFLICT)  # nothing was stored when this was refused first, and now it would be
         return Answer(202, EventsAnswer(call.request_id, stored, accepted, done.duplicates, rejected), stored)
 
     def _app(self, call: Call, project_id: str, app_id: str) -> App:
@@ -94,6 +95,7 @@ class Events:
             agent=NO_AGENT,
             own=OwnAddresses(call.own_addresses),
             environment="test" if call.key.env == "test" else None,
+            environment_fixed=call.key.env == "test",
             source=SOURCE,
         )
         return process(batch, request, self._limits)

@@ -14,6 +14,8 @@ from ingest.partner.call import Fault, invalid
 
 PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 200
+UNKNOWN_MAX: Final = 20
+"""Members that nobody took of which each is told; their names are the client's own, so they stand as `*`."""
 
 _is_number = re.compile(r"[0-9]{1,6}", re.ASCII).fullmatch
 
@@ -77,8 +79,7 @@ class Fields:
 
     def done(self) -> None:
         """Raise `Refusal` with `VALIDATION` where anything did not hold up, members that nobody took included."""
-        for name in list(self._given)[:20]:
-            self._faults.append(Fault(name if name.isidentifier() and len(name) <= 40 else "*", "is not known"))
+        self._faults += [Fault("*", "is not known")] * min(len(self._given), UNKNOWN_MAX)
         if self._faults:
             raise invalid(self._faults)
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 from ingest.control.keys import revoke_key, rotate_key
 from ingest.control.kills import turn_key
 from ingest.control.record import REASON_CHARACTERS_MAX, Conflict, Unknown
-from ingest.control.secrets import mint
+from ingest.control.secrets import mint, without_secrets
 from ingest.db.database import Connection, Database, DatabaseAway
 from ingest.db.queries.keys import find_key, list_keys
 from ingest.db.rows import Key
@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 DEFAULT_REASON = "by the organization itself"
 _NO_KEY = "There is no such key."
+_REVOKED = "The key is revoked; issue a new one."
 
 
 class Keys:
@@ -45,7 +46,7 @@ class Keys:
     async def kill(self, call: Call) -> Answer:
         """Turn a key's kill switch on. Only an operator lifts it."""
         fields = Fields(read_object(call.body))
-        reason = fields.text("reason", REASON_CHARACTERS_MAX) or DEFAULT_REASON
+        reason = without_secrets(fields.text("reason", REASON_CHARACTERS_MAX) or DEFAULT_REASON)
         fields.done()
 
         async def work(connection: Connection) -> None:
@@ -66,10 +67,11 @@ class Keys:
         """Give a key a new secret; the answer holds the whole new key, and no repeat of the call shows it again."""
         Fields(read_object(call.body)).done()
         key = await self._found(call)
+        was_done = call.replay is not None and call.replay.status == 200  # it may have been revoked since
+        if not key.active and not was_done:
+            raise Refusal(Code.CONFLICT, _REVOKED)
         if call.replay is not None:
             return Answer(200, RotatedKey(ApiKey.of(key), None))
-        if not key.active:
-            raise Refusal(Code.CONFLICT, "The key is revoked; issue a new one.")
         new = mint(key.env, key.id)
         secret_hash = await self._verifier.hash(new.secret)
         row = await self._changed(
@@ -111,4 +113,4 @@ class Keys:
         except Unknown:
             raise Refusal(Code.NOT_FOUND, _NO_KEY) from None
         except Conflict:
-            raise Refusal(Code.CONFLICT, "The key is revoked; issue a new one.") from None
+            raise Refusal(Code.CONFLICT, _REVOKED) from None

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
+import structlog
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -22,6 +23,7 @@ from ingest.edge.region import Regions
 from ingest.errors import Code, Refusal
 from ingest.partner.authenticate import Authenticator, check_standing
 from ingest.partner.call import Answer, Call, Facts, Fault, Handler, invalid
+from ingest.partner.fields import Fields
 from ingest.partner.operations import OPERATIONS, Operation
 from ingest.partner.repeat import Repeats
 from ingest.partner.request_log import PartnerRequestLog, now
@@ -31,6 +33,7 @@ from ingest.telemetry.request_log import RequestLog
 QUERY_BYTES_MAX: Final = 4_096
 QUERY_FIELDS_MAX: Final = 20
 
+_log = structlog.get_logger(__name__)
 _is_id = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII).fullmatch
 
 
@@ -124,11 +127,12 @@ class _Door:
             slot = self._doors.in_flight.enter()
             done = await self._answer(scope, receive, facts, slot, headers)
             status, body = done.status, answer.encode(done.body)
-        except Refusal as refused:
-            status, body = refused.code.value.status, _envelope(refused, state["request_id"], headers)
-            state["code"] = refused.code.name
         except ClientGone:
             return
+        except Exception as error:  # noqa: BLE001 - a bug here costs one request, and is told without its input
+            refused = _refusal_of(error, state["request_id"])
+            status, body = refused.code.value.status, _envelope(refused, state["request_id"], headers)
+            state["code"] = refused.code.name
         finally:
             if slot is not None:
                 slot.leave()
@@ -157,11 +161,14 @@ class _Door:
         if not standing.allowed:
             details = {"limit": standing.limit, "endpointClass": standing.endpoint_class}
             raise Refusal(Code.RATE_LIMITED, details=details, retry_after_s=standing.reset_s)
+        query = _query(scope)
+        if not operation.query:
+            Fields(query).done()
         call = Call(
             key=key,
             request_id=scope["state"]["request_id"],
             path=_path_ids(scope),
-            query=_query(scope),
+            query=query,
             body=await self._body(given, receive, facts, slot) if operation.repeatable else b"",
             facts=facts,
             own_addresses=_own_addresses(scope, doors),
@@ -216,6 +223,14 @@ def _rate_headers(standing: Standing) -> list[answer.Header]:
         (b"x-ratelimit-reset", b"%d" % standing.reset_s),
         (b"x-ratelimit-endpoint-class", standing.endpoint_class.encode()),
     ]
+
+
+def _refusal_of(error: Exception, request_id: str) -> Refusal:
+    """Return why a call is refused; what nobody has foreseen is a bug."""
+    if isinstance(error, Refusal):
+        return error
+    _log.error("bug", error=error, request_id=request_id)
+    return Refusal(Code.INTERNAL)
 
 
 def _envelope(refused: Refusal, request_id: str, headers: list[answer.Header]) -> bytes:

@@ -99,7 +99,7 @@ def _encode_notes(notes: tuple[str, ...]) -> bytes:
 
 def _devices_of(request: Request) -> dict[tuple[Any, ...], bytes]:
     """Return what is known of the devices behind one kind of sender, for all requests of that kind."""
-    key = request.app.id, request.app.environment, request.environment, request.agent
+    key = request.app.id, request.app.environment, request.environment, request.environment_fixed, request.agent
     if len(_senders) >= _SENDERS_MAX:
         _senders.clear()
     return _senders.setdefault(key, {})
@@ -109,6 +109,8 @@ def _encode_device(request: Request, members: tuple[Any, ...]) -> bytes:
     environment, platform, os_version, app_version = (value if type(value) is str else None for value in members)
     parts: JsonObject = {}
     chosen = environment or request.environment or request.app.environment
+    if request.environment_fixed:
+        chosen = request.environment
     if chosen:
         parts["environment"] = chosen
     parts |= _software(request, platform, os_version, app_version)

@@ -31,7 +31,7 @@ class Request(msgspec.Struct):
     """The facts of one request that its records carry, and `own`: the addresses that may stand in no text of them.
 
     `received_at` is RFC 3339 in UTC with milliseconds. `environment` and `sdk` are what the headers said, under the
-    identity rules. `own` lives as long as the request.
+    identity rules; with `environment_fixed` no event may say otherwise. `own` lives as long as the request.
     """
 
     app: App
@@ -41,6 +41,7 @@ class Request(msgspec.Struct):
     agent: Agent
     own: OwnAddresses
     environment: str | None = None
+    environment_fixed: bool = False
     sdk: str | None = None
     source: str = "sdk"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.control.secrets import PartnerKey, hash_secret, matches, mint, parse
+from ingest.control.secrets import PartnerKey, hash_secret, matches, mint, parse, without_secrets
 
 KEY_ID = "01HXZ9G7KMV2QX8Y1S5RJW3B7T"
 SECRET = "a4b3c2d1e0_-" + "x" * 31
@@ -69,6 +69,15 @@ def test_a_secret_is_known_by_its_hash() -> None:
     assert matches(SECRET, one)
     assert not matches(SECRET[:-1] + "y", one)
     assert SECRET not in one
+
+
+def test_a_key_in_a_text_loses_its_secret() -> None:
+    """Whole keys, cut ones and ones inside of words give up what is secret; ids and other texts stay as they are."""
+    whole = f"lp_live_{KEY_ID}.{SECRET}"
+    told = without_secrets(f"leaked: {whole}, x{whole.replace('live', 'test')}y and {whole[:-9]}")
+
+    assert told == f"leaked: lp_live_{KEY_ID}.…, xlp_test_{KEY_ID}.… and lp_live_{KEY_ID}.…"
+    assert without_secrets(f"lp_live_{KEY_ID} is mine. Yes.") == f"lp_live_{KEY_ID} is mine. Yes."
 
 
 def test_a_key_is_not_shown_by_its_representation() -> None:
