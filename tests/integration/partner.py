@@ -88,7 +88,7 @@ class Tenant(NamedTuple):
     project_id: str
     app_id: str
 
-    def batch(self, *events: Mapping[str, Any], **root: Any) -> bytes:
+    def batch(self, *events: Any, **root: Any) -> bytes:
         """Return a batch for the app."""
         named = {"projectId": self.project_id, "sdkAppId": self.app_id, "events": events}
         return json.dumps({**named, **root}).encode()

@@ -53,7 +53,7 @@ def records(site: Site, tenant: Tenant) -> list[dict[str, Any]]:
 
 def send(partner: Partner, body: bytes, **headers: str) -> Answer:
     """Send a batch."""
-    return partner.call("POST", "/v1/events", body, **headers)
+    return partner.call("POST", "/v1/events", body, None, **headers)
 
 
 def test_an_event_is_stored_as_the_documentation_says(one_worker: Site) -> None:
