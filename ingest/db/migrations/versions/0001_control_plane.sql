@@ -1,5 +1,8 @@
 -- Ids are text: a prefix and a ULID, or what an operator chose for an app. All times are UTC.
 
+-- A database that was made before PostgreSQL 15 lets everybody create things here.
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+
 CREATE TABLE organizations (
     id text PRIMARY KEY CHECK (id ~ '^[A-Za-z0-9_-]{1,64}$'),
     name text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
