@@ -95,6 +95,7 @@ class DatabaseRegistry:
 
     async def _follow_connection(self, first: asyncio.Event) -> None:
         connection = await psycopg.AsyncConnection.connect(self._dsn, **connection_arguments("ingest-registry"))
+        self._version = -1  # a server that took over may count otherwise than the one before
         try:
             await connection.execute(_LISTEN)
             while True:
@@ -160,12 +161,17 @@ class DatabaseRegistry:
 
     def _write_copy(self, content: bytes) -> None:
         """Replace the copy at once, so that it is whole whenever it is read."""
+        new: Path | None = None
         try:
             descriptor, name = tempfile.mkstemp(prefix=f"{self._copy.name}.", dir=self._copy.parent)
+            new = Path(name)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).replace(self._copy)
+            new.replace(self._copy)
         except OSError as error:
             _log.warning("registry_copy_failed", error=error, file=self._copy.name)
+            if new is not None:
+                with contextlib.suppress(OSError):
+                    new.unlink()

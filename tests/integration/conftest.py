@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from devservices.kafka import KafkaCluster
+from devservices.postgres import PostgresServer
 from devservices.valkey import ValkeyServer
 from tests.integration.edge import await_true, figures
 from tests.integration.partner import Operators, Site, Store, open_store, serving_processes, site_settings
+from tests.support.control import Plane, plane
 from tests.support.service import ServiceProcess
 
 
@@ -60,3 +62,36 @@ def two_workers(
         await_true(lambda: figures(service).get("ingest_transport_ok", 0) == 1, "both serve")
         await_true(lambda: len(serving_processes(service)) == 2, "both run")
         yield Site(service, Operators(store.owner), module_valkey, store, folder)
+
+
+def hurt_postgres(
+    postgres_programs: None,  # noqa: ARG001 - needed first
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[PostgresServer]:
+    """Keep a PostgreSQL for the tests of one module that hurt it; see `own_postgres`."""
+    with PostgresServer(tmp_path_factory.mktemp("own-postgres"), durable=False) as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres(hurt_postgres: PostgresServer) -> PostgresServer:
+    """Provide a running PostgreSQL that the test may pause, kill and restart."""
+    hurt_postgres.resume()
+    if hurt_postgres.pid is None:
+        hurt_postgres.restart()
+    return hurt_postgres
+
+
+@pytest.fixture
+def own_plane(own_postgres: PostgresServer) -> Iterator[Plane]:
+    """Provide a control plane on a server that the test may hurt."""
+    with plane(own_postgres.create_database(f"t{uuid.uuid4().hex[:12]}")) as made:
+        yield made
+        own_postgres.resume()
+
+
+@pytest.fixture
+def control_plane(database: str) -> Iterator[Plane]:
+    """Provide a control plane on the shared server."""
+    with plane(database) as made:
+        yield made
