@@ -64,6 +64,7 @@ def two_workers(
         yield Site(service, Operators(store.owner), module_valkey, store, folder)
 
 
+@pytest.fixture(scope="module")
 def hurt_postgres(
     postgres_programs: None,  # noqa: ARG001 - needed first
     tmp_path_factory: pytest.TempPathFactory,
