@@ -28,7 +28,7 @@ class Fault(msgspec.Struct, frozen=True):
 class Rejection(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """One line of `rejected` in an answer: the event's position in the batch, and its fault.
 
-    `event_id` is given only where the identity rules would leave it unchanged.
+    The event's id is given only where the identity rules would leave it unchanged.
     """
 
     index: int

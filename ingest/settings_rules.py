@@ -36,9 +36,11 @@ def _is_postgres_secure(dsn: Secret) -> bool:
     parts = urlsplit(dsn.reveal())
     query = parse_qs(parts.query)
     named = [*parts.netloc.rpartition("@")[2].split(","), *query.get("host", []), *query.get("hostaddr", [])]
+    if "service" in query:
+        return False  # a file elsewhere names the host
     hosts = [re.sub(r":[0-9]*$", "", host) for host in named if host]
-    return query.get("sslmode", [""])[-1] in {"require", "verify-ca", "verify-full"} or all(
-        host.startswith(("/", "%2F", "%2f")) or is_loopback(host) for host in hosts
+    return query.get("sslmode", [""])[-1] in {"require", "verify-ca", "verify-full"} or (
+        bool(hosts) and all(host.startswith(("/", "%2F", "%2f")) or is_loopback(host) for host in hosts)
     )
 
 

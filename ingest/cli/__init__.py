@@ -85,6 +85,9 @@ def main() -> None:
             "ingest: the database in INGEST_POSTGRES_DSN cannot be reached, or does not answer in time", err=True
         )
         code = 1
+    except UnicodeEncodeError:
+        click.echo("ingest: an argument is not UTF-8", err=True)
+        code = 1
     except (ConfigurationError, ControlError, SentryError, Unavailable, OSError) as error:
         click.echo(f"ingest: {error}", err=True)
         code = 1

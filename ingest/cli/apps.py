@@ -15,7 +15,7 @@ from ingest.control.organizations import change_app, create_app, revoke_app
 from ingest.control.record import Actor
 from ingest.db.queries.organizations import find_app
 from ingest.db.queries.registry import registry_document
-from ingest.registry.document import app_options, read_document, read_options
+from ingest.registry.document import Reading, app_options, read_document, read_options
 from ingest.registry.model import App, Options
 from ingest.registry.snapshot import Snapshot
 from ingest.registry.toml_file import read_registry
@@ -94,7 +94,9 @@ def revoke(*, app_id: str, reason: str, actor: str, as_json: bool) -> None:
 @as_json
 def list_apps(*, as_json: bool) -> None:
     """List the apps of the registry with what they may do."""
-    snapshot = _snapshot()
+    snapshot, problems = _registry()
+    for problem in problems:
+        click.echo(f"warning: {problem}", err=True)
     if as_json:
         click.echo(msgspec.json.encode(list(snapshot.apps.values())))
         return
@@ -105,22 +107,21 @@ def list_apps(*, as_json: bool) -> None:
 @apps.command()
 def check() -> None:
     """Check the registry: exit code 0 where the edge would take it, else 1 and every fault."""
-    snapshot = _snapshot()
+    snapshot, problems = _registry()
+    if problems:
+        raise click.ClickException("; ".join(problems))
     click.echo(f"ok: {len(snapshot.apps)} apps")
 
 
-def _snapshot() -> Snapshot:
+def _registry() -> Reading:
     settings = read_settings("tool")
     if settings.apps_file is not None:
-        return read_registry(settings.apps_file, SystemClock().now_ms())
+        return Reading(read_registry(settings.apps_file, SystemClock().now_ms()), ())
     if settings.postgres_dsn is None:
         raise click.ClickException(
             "neither INGEST_POSTGRES_DSN nor INGEST_APPS_FILE is set: there is no registry, and every app is refused"
         )
-    snapshot, problems = read_document(ask(registry_document), SystemClock().now_ms(), complete=True)
-    if problems:
-        raise click.ClickException("; ".join(problems))
-    return snapshot
+    return read_document(ask(registry_document), SystemClock().now_ms(), complete=True)
 
 
 def _options(path: Path | None) -> Options:

@@ -3,9 +3,13 @@
 from collections.abc import Iterator
 
 import click
+import psycopg
 
 from ingest.cli.environment import read_settings
+from ingest.clock import SystemClock
 from ingest.db.database import DatabaseAway
+from ingest.registry.snapshot import RegistryError
+from ingest.registry.toml_file import read_registry
 from ingest.settings import Settings
 from ingest.settings_rules import warnings
 
@@ -30,6 +34,11 @@ def check() -> None:
 def _faults(settings: Settings) -> Iterator[str]:
     if settings.postgres_dsn is None and settings.apps_file is None:
         yield "neither INGEST_POSTGRES_DSN nor INGEST_APPS_FILE is set: no app would be known"
+    if settings.apps_file is not None:
+        try:
+            read_registry(settings.apps_file, SystemClock().now_ms())
+        except RegistryError as error:
+            yield f"INGEST_APPS_FILE cannot be used: {error}"
     if settings.postgres_dsn is None:
         return
     from ingest.db.migrate import pending  # noqa: PLC0415 - its libraries are for those who migrate
@@ -39,3 +48,5 @@ def _faults(settings: Settings) -> Iterator[str]:
             yield "the schema of INGEST_POSTGRES_DSN is not up to date; run `ingest migrate`"
     except DatabaseAway:
         yield "the database in INGEST_POSTGRES_DSN cannot be reached"
+    except psycopg.errors.InsufficientPrivilege:
+        yield "the role in INGEST_POSTGRES_DSN may not read the schema's version: make it a member of ingest_serving"

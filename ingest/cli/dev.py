@@ -46,8 +46,9 @@ def dev(*, kafka: bool) -> None:
         given = {**_defaults(), **started, **os.environ}
         settings = read_settings("dev", {**given, **serving})
         _generate_key(settings)
-        if database:
-            stack.enter_context(notifying(database.notify_dsn))
+        if settings.postgres_dsn is not None:
+            own = settings.postgres_dsn.reveal()
+            stack.enter_context(notifying(database.notify_dsn if database else own))
         with _told_to_other_commands(settings, {**given, **operators}):
             uvloop.run(serve_alone(settings, lambda *ports: click.echo(_announcement(settings, *ports), err=True)))
 

@@ -6,10 +6,10 @@ from ingest.cli.store import as_json, ask, change, found, login, reason, show, s
 from ingest.control.keys import ENVS, SCOPES, create_key, revoke_key, rotate_key
 from ingest.control.record import Actor
 from ingest.control.secrets import PartnerKey, hash_secret, mint
+from ingest.counters.tiers import Tier
 from ingest.db.queries.keys import find_key, list_keys
 from ingest.db.rows import Env
 
-TIERS = ("standard", "pilot", "partner")
 ROWS_MAX = 100_000
 
 
@@ -22,7 +22,7 @@ def keys() -> None:
 @click.option("--org", "organization_id", required=True)
 @click.option("--env", type=click.Choice(ENVS), required=True)
 @click.option("--scope", "scopes", type=click.Choice(SCOPES), multiple=True, required=True)
-@click.option("--tier", type=click.Choice(TIERS), default="standard", show_default=True)
+@click.option("--tier", type=click.Choice([tier.value for tier in Tier]), default="standard", show_default=True)
 @click.option("--name")
 @as_json
 def create(

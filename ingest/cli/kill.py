@@ -1,18 +1,16 @@
 """`ingest kill`: kill switches, turned on and lifted; never silently."""
 
-import re
-
 import click
 import msgspec
 
 from ingest.cli.store import as_json, ask, change, reason, show, who
 from ingest.control.kills import turn_app, turn_global, turn_key, turn_organization
 from ingest.control.record import Actor
+from ingest.control.secrets import is_key_id
 from ingest.db.database import Connection
 from ingest.db.queries.kills import list_kills
 
 SCOPES = ("key", "organization", "global")
-_is_key_id = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}").fullmatch
 
 
 @click.group()
@@ -30,7 +28,7 @@ def _turn(scope: str, target_id: str | None, why: str, actor: str, *, killed: bo
             return await turn_global(connection, by, killed=killed, reason=why)
         if scope == "organization":
             return await turn_organization(connection, target_id, by, killed=killed, reason=why)
-        if _is_key_id(target_id):
+        if is_key_id(target_id):
             return await turn_key(connection, target_id, by, killed=killed, reason=why)
         return await turn_app(connection, target_id, by, killed=killed, reason=why)
 

@@ -11,7 +11,7 @@ import psycopg
 from ingest.cli.environment import read_settings
 from ingest.db.database import Database
 from ingest.settings import Settings
-from ingest.wiring.serving import open_log
+from ingest.wiring.log import open_log
 
 
 @click.command()

@@ -13,8 +13,9 @@ from ingest.edge.server import listen
 from ingest.edge.supervisor import Supervisor
 from ingest.edge.worker import run_alone, run_as_one_of_several
 from ingest.settings import Settings
+from ingest.wiring.log import open_log
 from ingest.wiring.partner import partner_description
-from ingest.wiring.serving import build_worker, open_certificate, open_log
+from ingest.wiring.serving import build_worker, open_certificate
 
 
 @click.command()

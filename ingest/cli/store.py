@@ -11,20 +11,36 @@ import psycopg
 
 from ingest.cli.environment import read_settings
 from ingest.cli.table import print_table
-from ingest.control.record import Actor
+from ingest.control.record import ACTOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, Actor
 from ingest.control.secrets import without_secrets
 from ingest.db.database import Connection, Database
 
 T = TypeVar("T")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def _text(characters_max: int) -> Callable[[click.Context, click.Parameter, str], str]:
+    def check(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+        if not value.strip() or len(value) > characters_max:
+            raise click.BadParameter(f"must be 1 to {characters_max} characters, not all of them blank")
+        return without_secrets(value)
+
+    return check
+
+
 reason = click.option(
     "--reason",
     required=True,
-    callback=lambda _, __, value: without_secrets(value),
+    callback=_text(REASON_CHARACTERS_MAX),
     help="Why; kept in the audit log and told to whom it concerns.",
 )
-who = click.option("--actor", required=True, help="Who decided; kept in the audit log.")
+who = click.option(
+    "--actor",
+    required=True,
+    callback=_text(ACTOR_CHARACTERS_MAX - len(Actor.operator("").name)),
+    help="Who decided; kept in the audit log.",
+)
 
 
 def ask(work: Callable[[Connection], Awaitable[T]]) -> T:
@@ -94,5 +110,7 @@ async def _on_database(work: Callable[[Database], Awaitable[T]]) -> T:
         raise click.ClickException("the role in INGEST_POSTGRES_DSN may not do this") from None
     except psycopg.errors.CheckViolation as error:
         raise click.ClickException(f"a value does not hold up: {error.diag.constraint_name}") from None
+    except UnicodeEncodeError:
+        raise click.ClickException("what was given is not all UTF-8") from None
     finally:
         await database.close()

@@ -6,6 +6,7 @@ from typing import Any, Final
 from psycopg.errors import ForeignKeyViolation, UniqueViolation
 
 from ingest.control.record import Actor, Conflict, ControlError, Deed, Unknown, new_id, record
+from ingest.control.secrets import is_key_id
 from ingest.db.database import Connection
 from ingest.db.queries.organizations import (
     find_app,
@@ -22,7 +23,9 @@ from ingest.db.rows import AppRow
 from ingest.registry.document import app_options
 from ingest.registry.model import Options
 
-_is_mail_address = re.compile(r"[^\s@,;<>\"]{1,64}@[A-Za-z0-9.-]{1,253}").fullmatch
+_is_mail_address = re.compile(
+    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)*[A-Za-z0-9-]{1,63}"
+).fullmatch
 _is_url = re.compile(r"https?://[^\s/?#@]+(?:[/?][^\s]*)?").fullmatch
 CONTACT_CHARACTERS_MAX: Final = 2048
 
@@ -71,6 +74,8 @@ async def create_app(
 ) -> AppRow:
     """Add an app. Raises `Unknown` where there is no such project, and `Conflict` where the id is taken."""
     made = app_id or new_id("app")
+    if is_key_id(made):
+        raise ControlError("an app's id must not look like that of a key")
     try:
         await insert_app(
             connection,

@@ -21,6 +21,14 @@ _key = re.compile(r"lp_(live|test)_([0-7][0-9A-HJKMNP-TV-Z]{25})\.([A-Za-z0-9_-]
 _key_within = re.compile(r"(lp_(?:live|test)_[0-9A-Za-z]{26})\.[A-Za-z0-9_-]+", re.ASCII)
 
 
+_is_key_id = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}", re.ASCII).fullmatch
+
+
+def is_key_id(text: str) -> bool:
+    """Tell whether a text has the form of a key's id, a ULID."""
+    return _is_key_id(text) is not None
+
+
 class PartnerKey(NamedTuple):
     """The parts of a key; `secret` is to be shown once and kept nowhere."""
 

@@ -1,8 +1,11 @@
 """The way to PostgreSQL: a small pool, a deadline on everything, and one error for "it is away"."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import psycopg
 import structlog
@@ -18,18 +21,47 @@ DEADLINE_MS: Final = 3_000
 _CONNECT_S: Final = 3
 _KEEPALIVES: Final = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 8_000}
 # A little longer than our own deadline, so that nothing works on in the server for nobody.
-_SESSION: Final = f"-c statement_timeout={DEADLINE_MS} -c idle_in_transaction_session_timeout={2 * DEADLINE_MS}"
+_SESSION: Final = (
+    f"-c statement_timeout={DEADLINE_MS} -c idle_in_transaction_session_timeout={2 * DEADLINE_MS} -c timezone=UTC"
+)
+_RECONNECT_S: Final = 0.5
+"""Time after which the pool leaves a lost connection to the next caller, so that none waits for its growing pauses."""
 
 _log = structlog.get_logger(__name__)
+
+
+class _Patience:
+    """What is left of a deadline that several pieces of work share, in seconds."""
+
+    def __init__(self, left_s: float) -> None:
+        self.left_s = left_s
+
+
+_shared: Final[ContextVar[_Patience | None]] = ContextVar("shared", default=None)
+
+
+@contextlib.contextmanager
+def one_deadline(deadline_ms: int = DEADLINE_MS) -> Iterator[None]:
+    """Let all work that this task does on the database in this block wait no longer than so much in total."""
+    token = _shared.set(_Patience(deadline_ms / 1000))
+    try:
+        yield
+    finally:
+        _shared.reset(token)
 
 
 class DatabaseAway(Exception):  # noqa: N818 - a state of the world, not a fault of ours
     """PostgreSQL cannot be reached, does not answer in time, or may not be written to now."""
 
 
-def connection_arguments(name: str) -> dict[str, Any]:
-    """Return what every connection of ours has in common; `name` is how the server's operator sees it."""
+def connection_arguments(dsn: str, name: str) -> dict[str, Any]:
+    """Return what every connection of ours has in common; `name` is how the server's operator sees it.
+
+    Of several hosts the one is taken that may be written to: what a standby says of a key may be old.
+    """
+    has_several_hosts = "," in urlsplit(dsn).netloc.rpartition("@")[2]
     return {
+        **({"target_session_attrs": "read-write"} if has_several_hosts else {}),
         "autocommit": True,
         "application_name": name,
         "connect_timeout": _CONNECT_S,
@@ -48,12 +80,12 @@ class Database:
     def __init__(self, dsn: str, name: str, *, connections_max: int = 4, deadline_ms: int = DEADLINE_MS) -> None:
         self._pool = AsyncConnectionPool(
             dsn,
-            kwargs={**connection_arguments(name), "options": _SESSION},
+            kwargs={**connection_arguments(dsn, name), "options": _SESSION},
             min_size=1,
             max_size=connections_max,
             timeout=deadline_ms / 1000,
             max_lifetime=1_800,
-            reconnect_timeout=10,
+            reconnect_timeout=_RECONNECT_S,
             check=AsyncConnectionPool.check_connection,
             open=False,
         )
@@ -92,12 +124,19 @@ class Database:
 
     async def _within(self, work: Awaitable[T]) -> T:
         """Wait for `work` until the deadline; what is late is cancelled, and not waited for."""
+        shared = _shared.get()
+        limit_s = self._deadline_s if shared is None else max(0.0, min(self._deadline_s, shared.left_s))
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         task = asyncio.ensure_future(work)
         try:
-            done, _ = await asyncio.wait({task}, timeout=self._deadline_s)
+            done, _ = await asyncio.wait({task}, timeout=limit_s)
         except asyncio.CancelledError:
             self._abandon(task)
             raise
+        finally:
+            if shared is not None:
+                shared.left_s -= loop.time() - begun
         if not done:
             self._abandon(task)
             raise DatabaseAway("no answer in time")

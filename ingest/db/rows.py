@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, Literal, LiteralString, TypeVar
+from typing import Any, Literal, LiteralString, TypeVar
 
 import msgspec
 from psycopg.rows import class_row
@@ -12,8 +12,6 @@ from ingest.db.database import Connection
 Row = TypeVar("Row", bound=msgspec.Struct)
 Env = Literal["live", "test"]
 Parameters = Mapping[str, Any]
-
-PAGE_ROWS_MAX: Final = 200
 
 
 class Organization(msgspec.Struct, frozen=True):
@@ -71,9 +69,10 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class KeyStanding(msgspec.Struct, frozen=True):
-    """All that the decision on one partner request needs, as of this moment."""
+    """All that the decision on one partner request needs, as of this moment; `known` false stands for no such key."""
 
     id: str
+    known: bool
     organization_id: str
     organization_name: str
     env: Env

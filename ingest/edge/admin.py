@@ -17,8 +17,8 @@ Readiness = Callable[[], Awaitable[list[str]]]
 Exposition = Callable[[], Awaitable[bytes]]
 """Answers with the figures of all workers in the text format of Prometheus."""
 
-
-METHODS: Final = dict.fromkeys(("/live", "/ready", "/metrics", "/openapi.json"), ("GET", "HEAD"))
+DESCRIPTION: Final = "/openapi.json"
+METHODS: Final = dict.fromkeys(("/live", "/ready", "/metrics", DESCRIPTION), ("GET", "HEAD"))
 
 
 def admin(readiness: Readiness, exposition: Exposition, openapi: Callable[[], bytes] | None = None) -> ASGIApp:
@@ -40,10 +40,11 @@ def admin(readiness: Readiness, exposition: Exposition, openapi: Callable[[], by
         assert openapi is not None
         return Response(openapi(), media_type="application/json")
 
+    methods = {path: allowed for path, allowed in METHODS.items() if openapi is not None or path != DESCRIPTION}
     routes = [Route("/live", live), Route("/ready", ready), Route("/metrics", metrics)]
     if openapi is not None:
-        routes.append(Route("/openapi.json", description))
-    return Framed(routes, METHODS, lambda *_: None, cors=False)
+        routes.append(Route(DESCRIPTION, description))
+    return Framed(routes, methods, lambda *_: None, cors=False)
 
 
 def _json(body: object, status: int = 200) -> Response:

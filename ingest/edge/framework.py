@@ -31,7 +31,7 @@ class Framed:
     """An ASGI application of `routes`, each answer with its request id, and with CORS headers where `cors` says so."""
 
     def __init__(self, routes: Sequence[BaseRoute], methods: Methods, answered: Answered, *, cors: bool) -> None:
-        framework = Starlette(routes=routes, exception_handlers={HTTPException: self._no_route})
+        framework = Starlette(routes=routes, exception_handlers={HTTPException: self._no_route, Exception: _bug})
         framework.router.redirect_slashes = False
         self._app: Final[ASGIApp] = framework
         self._methods = methods
@@ -79,6 +79,11 @@ class Framed:
         if methods is not None:
             response.headers["allow"] = ", ".join(methods)
         return response
+
+
+async def _bug(request: Request, _: Exception) -> Response:
+    """Answer where a route of ours has a bug; it is told of where the exception arrives."""
+    return _refusal(request.scope, Refusal(Code.INTERNAL))
 
 
 def origin_of(scope: Scope) -> bytes | None:

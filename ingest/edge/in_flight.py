@@ -1,5 +1,8 @@
 """How much is being worked on at once: beyond its bounds a request is refused at once instead of waiting."""
 
+from types import TracebackType
+from typing import Self
+
 from ingest.errors import Code, Refusal
 
 
@@ -47,6 +50,14 @@ class Slot:
         """Begin to work on a request that waited so long. Raises `Refusal` with `OVERLOADED` beyond the bound."""
         if waited_s > self._all.queue_s_max:
             raise Refusal(Code.OVERLOADED)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.leave()
 
     def leave(self) -> None:
         """Give back the place and all bytes."""

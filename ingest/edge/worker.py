@@ -173,14 +173,21 @@ async def _serving(worker: Worker, listener: socket.socket) -> AsyncIterator[asy
     finally:
         try:
             async with asyncio.timeout_at(ends_at or loop.time() + worker.stop_ms / 1000):
-                for companion in worker.companions:
-                    await companion.close()
+                await worker.publisher.close()  # first, because it holds what was acknowledged
                 await worker.registry.close()
-                await worker.publisher.close()
+                await asyncio.gather(*(_close(companion) for companion in worker.companions))
         except TimeoutError:
             _log.warning("stop_incomplete")
         _log.info("stopped")
         worker.log.close()
+
+
+async def _close(companion: Companion) -> None:
+    """End a companion; a bug in one keeps no other from ending."""
+    try:
+        await companion.close()
+    except Exception as error:  # noqa: BLE001 - the process ends anyway, and what is stored is stored
+        _log.error("bug", error=error)
 
 
 def _on_signal(worker: Worker) -> None:

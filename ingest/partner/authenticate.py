@@ -1,5 +1,7 @@
 """Who calls: the key in `Authorization`, its row read afresh, and the ladder that both surfaces share."""
 
+from psycopg.errors import UndefinedTable
+
 from ingest.control.secrets import PartnerKey, parse
 from ingest.db.database import Database, DatabaseAway
 from ingest.db.queries.keys import standing_of
@@ -29,16 +31,33 @@ class Authenticator:
         key = _read(header)
         if key is None:
             raise Refusal(Code.UNAUTHENTICATED)
-        try:
-            standing = await self._database.run(lambda connection: standing_of(connection, key.key_id))
-        except DatabaseAway:
-            raise Refusal(Code.UNAVAILABLE) from None
-        known = standing is not None and standing.env == key.env
-        secret_hash = standing.secret_hash if standing is not None and known else None
-        if not await self._verifier.verify(key.key_id, key.secret, secret_hash):
+        standing = await self.standing(key.key_id)
+        is_right = await self._verifier.verify(key.key_id, key.secret, standing.secret_hash)
+        if not is_right or not standing.known or standing.env != key.env:
             raise Refusal(Code.UNAUTHENTICATED)
-        assert standing is not None
         return standing
+
+    async def again(self, standing: KeyStanding, scope: str | None) -> None:
+        """Climb the ladder once more, as after a body that took its time: much may have happened to the key since.
+
+        Raises the `Refusal` of the first rung that the key does not pass now.
+        """
+        now = await self.standing(standing.id)
+        check_same(standing, now, scope)
+
+    async def standing(self, key_id: str) -> KeyStanding:
+        """Return how a key stands now. Raises `Refusal` with `UNAVAILABLE` while the database is away."""
+        try:
+            return await self._database.run(lambda connection: standing_of(connection, key_id))
+        except (DatabaseAway, UndefinedTable):  # a schema that is still to be made is away too
+            raise Refusal(Code.UNAVAILABLE) from None
+
+
+def check_same(before: KeyStanding, now: KeyStanding, scope: str | None) -> None:
+    """Raise `Refusal` where a key that was authenticated may not go on: its secret was replaced, or a rung fails."""
+    if not now.known or now.secret_hash != before.secret_hash:
+        raise Refusal(Code.UNAUTHENTICATED)
+    check_standing(now, scope)
 
 
 def check_standing(standing: KeyStanding, scope: str | None) -> None:
@@ -57,4 +76,4 @@ def _read(header: bytes | None) -> PartnerKey | None:
     text = header.decode("latin-1")
     if text[: len(_SCHEME)].lower() != _SCHEME:
         return None
-    return parse(text[len(_SCHEME) :].strip())
+    return parse(text[len(_SCHEME) :].strip(" "))

@@ -30,6 +30,9 @@ NAMES: Final = {"name": "event", "occurredAt": "timestamp", "eventId": "event_id
 
 _THEIRS: Final = {ours: theirs for theirs, ours in NAMES.items()}
 
+FOREIGN_NAMES: Final = tuple(_THEIRS)
+"""SDKs' names, which an event of a partner's may not use."""
+
 
 class Events:
     """Takes batches of events from partners' backends."""
@@ -68,8 +71,8 @@ class Events:
             raise Refusal(Code.ALL_EVENTS_REJECTED, details={"rejected": rejected})
         accepted = len(done.records)
         stored = await self._publish(app, received, done, now_ms) if call.replay is None else call.replay.stored
-        if stored is None:
-            raise Refusal(Code.CONFLICT)  # nothing was stored when this was refused first, and now it would be
+        if stored is None:  # the first call promised nothing, so there is nothing to answer again
+            raise Refusal(Code.CONFLICT)
         return Answer(202, EventsAnswer(call.request_id, stored, accepted, done.duplicates, rejected), stored)
 
     def _app(self, call: Call, project_id: str, app_id: str) -> App:
@@ -143,6 +146,8 @@ def read_envelope(body: bytes) -> tuple[str, str, Decoded]:
         faults.append(
             calls.Fault("events", f"must hold at most {EVENTS_MAX} events" if too_many else "must be a non-empty array")
         )
+    if root is msgspec.UNSET:
+        raise calls.invalid(faults)
     if not isinstance(root, dict):
         raise calls.invalid([calls.Fault("", "must be an object")])
     project_id, app_id = _id(root, "projectId", faults), _id(root, "sdkAppId", faults)
@@ -153,10 +158,11 @@ def read_envelope(body: bytes) -> tuple[str, str, Decoded]:
 
 
 def _root(body: bytes) -> Any:
+    """Return the root of a body without a batch, `UNSET` where something in it keeps it from being read as a whole."""
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}
+        return msgspec.UNSET
 
 
 def _id(root: dict[str, Any], name: str, faults: list[calls.Fault]) -> str:

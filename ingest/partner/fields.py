@@ -16,8 +16,14 @@ PAGE_DEFAULT: Final = 50
 PAGE_MAX: Final = 200
 UNKNOWN_MAX: Final = 20
 """Members that nobody took of which each is told; their names are the client's own, so they stand as `*`."""
+TEXT_CHARACTERS_MAX: Final = 200
+CURSOR_CHARACTERS_MAX: Final = 400
 
-_is_number = re.compile(r"[0-9]{1,6}", re.ASCII).fullmatch
+TEXT: Final = r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]+$"
+"""A text in one line: no control characters, no line separators, and nothing that turns the direction of writing."""
+
+_is_text = re.compile(TEXT).fullmatch
+_is_number = re.compile(r"[1-9][0-9]{0,5}", re.ASCII).fullmatch
 
 
 class Fields:
@@ -27,13 +33,13 @@ class Fields:
         self._given = dict(given)
         self._faults: list[Fault] = []
 
-    def text(self, name: str, characters_max: int = 200) -> str | None:
+    def text(self, name: str, characters_max: int = TEXT_CHARACTERS_MAX) -> str | None:
         """Take a text, None where it is absent."""
         value = self._given.pop(name, None)
         if value is None:
             return None
-        if not isinstance(value, str) or not 0 < len(value) <= characters_max or not value.isprintable():
-            self.fault(name, f"must be a text of 1 to {characters_max} printable characters")
+        if not isinstance(value, str) or len(value) > characters_max or not _is_text(value):
+            self.fault(name, f"must be a text of 1 to {characters_max} characters in one line")
             return None
         return value
 
@@ -54,14 +60,14 @@ class Fields:
         value = self._given.pop(name, None)
         if value is None:
             return PAGE_DEFAULT
-        if not isinstance(value, str) or not _is_number(value) or not 1 <= int(value) <= PAGE_MAX:
+        if not isinstance(value, str) or not _is_number(value) or int(value) > PAGE_MAX:
             self.fault(name, f"must be a whole number from 1 to {PAGE_MAX}")
             return PAGE_DEFAULT
         return int(value)
 
     def cursor(self, parts: int, name: str = "cursor") -> list[str] | None:
         """Take the place of a page, which only `write_cursor` makes; None for the first page."""
-        value = self.text(name, 400)
+        value = self.text(name, CURSOR_CHARACTERS_MAX)
         if value is None:
             return None
         try:

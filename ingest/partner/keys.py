@@ -8,9 +8,10 @@ from ingest.control.kills import turn_key
 from ingest.control.record import REASON_CHARACTERS_MAX, Conflict, Unknown
 from ingest.control.secrets import mint, without_secrets
 from ingest.db.database import Connection, Database, DatabaseAway
-from ingest.db.queries.keys import find_key, list_keys
+from ingest.db.queries.keys import find_key, list_keys, lock_standings
 from ingest.db.rows import Key
 from ingest.errors import Code, Refusal
+from ingest.partner.authenticate import check_same
 from ingest.partner.call import Answer, Call
 from ingest.partner.fields import Fields, read_object, write_cursor
 from ingest.partner.types import ApiKey, ApiKeyAnswer, ApiKeyPage, RotatedKey
@@ -19,6 +20,7 @@ from ingest.partner.verify import SecretVerifier
 T = TypeVar("T")
 
 DEFAULT_REASON = "by the organization itself"
+SCOPE = "keys:write"
 _NO_KEY = "There is no such key."
 _REVOKED = "The key is revoked; issue a new one."
 
@@ -60,7 +62,7 @@ class Keys:
             )
 
         if call.replay is None:
-            await self._changed(work)
+            await self._changed(call, work)
         return Answer(200, ApiKeyAnswer(ApiKey.of(await self._found(call))))
 
     async def rotate(self, call: Call) -> Answer:
@@ -73,11 +75,12 @@ class Keys:
         if call.replay is not None:
             return Answer(200, RotatedKey(ApiKey.of(key), None))
         new = mint(key.env, key.id)
-        secret_hash = await self._verifier.hash(new.secret)
+        secret_hash = await self._verifier.hash(key.id, new.secret)
         row = await self._changed(
+            call,
             lambda connection: rotate_key(
                 connection, key.id, secret_hash, call.actor, organization_id=call.key.organization_id
-            )
+            ),
         )
         return Answer(200, RotatedKey(ApiKey.of(row), new.text()))
 
@@ -87,9 +90,10 @@ class Keys:
         if call.replay is not None:
             return Answer(200, ApiKeyAnswer(ApiKey.of(await self._found(call))))
         row = await self._changed(
+            call,
             lambda connection: revoke_key(
                 connection, call.path["keyId"], call.actor, organization_id=call.key.organization_id
-            )
+            ),
         )
         return Answer(200, ApiKeyAnswer(ApiKey.of(row)))
 
@@ -105,9 +109,16 @@ class Keys:
         except DatabaseAway:
             raise Refusal(Code.UNAVAILABLE) from None
 
-    async def _changed(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+    async def _changed(self, call: Call, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do work in one transaction in which the caller's key stands still, if it may still act."""
+
+        async def still_allowed(connection: Connection) -> T:
+            standings = await lock_standings(connection, call.key.id, call.path["keyId"])
+            check_same(call.key, standings[call.key.id], SCOPE)
+            return await work(connection)
+
         try:
-            return await self._database.transact(work)
+            return await self._database.transact(still_allowed)
         except DatabaseAway:
             raise Refusal(Code.UNAVAILABLE) from None
         except Unknown:

@@ -10,6 +10,7 @@ from ingest.partner.types import (
     ApiKeyAnswer,
     ApiKeyPage,
     AuditPage,
+    EmptyRequest,
     EventsAnswer,
     EventsRequest,
     KillRequest,
@@ -89,6 +90,7 @@ OPERATIONS: Final = (
         "Give a key a new secret; the old one fails on the next request.",
         "keys:write",
         RotatedKey,
+        request=EmptyRequest,
     ),
     Operation("revokeApiKey", "DELETE", "/v1/api-keys/{keyId}", "Retire a key for good.", "keys:write", ApiKeyAnswer),
     Operation(

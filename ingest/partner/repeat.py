@@ -16,7 +16,8 @@ from ingest.partner.operations import Operation
 from ingest.transport.contract import Stored
 
 _HEADER = "Idempotency-Key"
-_FREEING = (Code.RATE_LIMITED, Code.BODY_TIMEOUT)
+_BINDING = (400, 413, 422)
+"""Statuses of refusals that the same call gets again for good; after any other one it may succeed another time."""
 
 
 class Repeats:
@@ -58,10 +59,10 @@ class Repeats:
         try:
             answer = await handler(call)
         except Refusal as refused:
-            if refused.code.value.status >= 500 or refused.code in _FREEING:
-                await self._free(name)
-            else:
+            if refused.code.value.status in _BINDING:
                 await self._finish(name, digest, refused.code.value.status, None)
+            else:
+                await self._free(name)
             raise
         except BaseException:
             await self._free(name)

@@ -1,16 +1,20 @@
 """What stands behind the partner surface in a serving process, begun and ended with it."""
 
 import asyncio
-import contextlib
+import time
 from typing import Final
 
+import structlog
+
 from ingest.db.database import Database, DatabaseAway
-from ingest.db.queries.outbox import oldest_undelivered_s
+from ingest.db.queries.outbox import backlog
 from ingest.partner.request_log import PartnerRequestLog
 from ingest.partner.verify import SecretVerifier
 from ingest.telemetry.metrics import Figures
 
 OUTBOX_LOOK_S: Final = 10.0
+
+_log = structlog.get_logger(__name__)
 
 
 class PartnerService:
@@ -22,6 +26,7 @@ class PartnerService:
         self._request_log = request_log
         self._looking: asyncio.Task[None] | None = None
         self._outbox_age_s = 0.0
+        self._looked_s = 0.0
 
     async def start(self) -> None:
         """Begin; nothing is waited for."""
@@ -39,12 +44,18 @@ class PartnerService:
 
     def sample(self, figures: Figures) -> None:
         """Set the figures of this part."""
-        figures.outbox_oldest_age_seconds = self._outbox_age_s
+        waiting = self._outbox_age_s + time.monotonic() - self._looked_s if self._outbox_age_s else 0.0
+        figures.outbox_oldest_age_seconds = waiting
         figures.request_log_dropped = self._request_log.dropped
 
     async def _look_on(self) -> None:
         """Look now and then whether somebody has not been told of a kill, whoever should tell them."""
         while True:
-            with contextlib.suppress(DatabaseAway):
-                self._outbox_age_s = await self._database.run(oldest_undelivered_s)
+            try:
+                self._outbox_age_s = (await self._database.run(backlog)).oldest_s
+                self._looked_s = time.monotonic()
+            except DatabaseAway:
+                pass  # what was not told by then goes on to age
+            except Exception as error:  # noqa: BLE001 - a bug here must not end the looking for good
+                _log.error("bug", error=error)
             await asyncio.sleep(OUTBOX_LOOK_S)

@@ -11,13 +11,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ingest.counters.request_rate import RequestRate, Standing
 from ingest.counters.tiers import Tier
+from ingest.db.database import one_deadline
 from ingest.db.queries.requests import RequestRow
+from ingest.db.rows import KeyStanding
 from ingest.edge import answer
 from ingest.edge.body import ClientGone, read_body
 from ingest.edge.client import TrustedProxies, see
 from ingest.edge.collect import BodyLimits
 from ingest.edge.framework import Framed
-from ingest.edge.in_flight import InFlight, Slot
+from ingest.edge.in_flight import InFlight
 from ingest.edge.inflate import inflate
 from ingest.edge.region import Regions
 from ingest.errors import Code, Refusal
@@ -25,15 +27,22 @@ from ingest.partner.authenticate import Authenticator, check_standing
 from ingest.partner.call import Answer, Call, Facts, Fault, Handler, invalid
 from ingest.partner.fields import Fields
 from ingest.partner.operations import OPERATIONS, Operation
+from ingest.partner.places import Place, Places
 from ingest.partner.repeat import Repeats
 from ingest.partner.request_log import PartnerRequestLog, now
+from ingest.partner.types import EventsRequest
 from ingest.telemetry.metrics import Figures
 from ingest.telemetry.request_log import RequestLog
+
+SMALL_BODY: Final = BodyLimits(bytes_max=16 * 1024, inflated_bytes_max=16 * 1024, timeout_ms=1_000)
+"""The bounds of a body that holds no events."""
 
 QUERY_BYTES_MAX: Final = 4_096
 QUERY_FIELDS_MAX: Final = 20
 
 _log = structlog.get_logger(__name__)
+
+
 _is_id = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII).fullmatch
 
 
@@ -43,7 +52,8 @@ class Doors(NamedTuple):
     authenticator: Authenticator
     rate: RequestRate
     repeats: Repeats
-    in_flight: InFlight
+    strangers: InFlight
+    places: Places
     body_limits: BodyLimits
     trusted: TrustedProxies
     regions: Regions
@@ -64,6 +74,8 @@ def partner_surface(
         refused = None if code == "none" else code
         figures.request(route, status, code, seconds)
         log.write_plain(request_id, route, status, seconds, refused)
+        if facts.key_id is None:
+            return  # what strangers ask for is counted, and does not fill the database
         request_log.add(
             RequestRow(
                 at=now(),
@@ -73,7 +85,7 @@ def partner_surface(
                 app_id=facts.app_id,
                 key_id=facts.key_id,
                 route=route,
-                method=scope["method"] if scope["method"] in _METHODS else "other",
+                method=scope["method"],
                 status=status,
                 code=refused,
                 latency_ms=seconds * 1_000,
@@ -89,12 +101,13 @@ def partner_surface(
 
 
 _NOTHING: Final = Facts()
-_METHODS: Final = ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH")
 
 
 def _route(path: str, by_method: "Mapping[str, _Door]") -> Route:
     route = Route(path, _Dispatch(by_method), methods=list(by_method))
     route.methods = set(by_method)  # without the HEAD that the framework adds to a GET
+    pattern = route.path_regex.pattern.removesuffix("$")
+    route.path_regex = re.compile(pattern + r"\Z")  # `$` would let a line end follow
     return route
 
 
@@ -108,6 +121,14 @@ class _Dispatch:
         await self._by_method[scope["method"]](scope, receive, send)
 
 
+class _Asked(NamedTuple):
+    """A request as ASGI hands it on, its headers by name, the last one of each."""
+
+    scope: Scope
+    receive: Receive
+    headers: Mapping[bytes, bytes]
+
+
 class _Door:
     """The way into one operation."""
 
@@ -115,6 +136,7 @@ class _Door:
         self._operation = operation
         self._handler = handler
         self._doors = doors
+        self._limits = doors.body_limits if operation.request is EventsRequest else SMALL_BODY
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one call."""
@@ -122,20 +144,15 @@ class _Door:
         facts = Facts()
         state["route"], state["facts"] = self._operation.path, facts
         headers: list[answer.Header] = []
-        slot: Slot | None = None
         try:
-            slot = self._doors.in_flight.enter()
-            done = await self._answer(scope, receive, facts, slot, headers)
+            with one_deadline():
+                done = await self._in_its_place(scope, receive, facts, headers)
             status, body = done.status, answer.encode(done.body)
         except ClientGone:
             return
-        except Exception as error:  # noqa: BLE001 - a bug here costs one request, and is told without its input
-            refused = _refusal_of(error, state["request_id"])
+        except Refusal as refused:
             status, body = refused.code.value.status, _envelope(refused, state["request_id"], headers)
             state["code"] = refused.code.name
-        finally:
-            if slot is not None:
-                slot.leave()
         if facts.replayed:
             headers.append((b"idempotency-replayed", b"true"))
         facts.response_bytes = len(body)
@@ -143,14 +160,29 @@ class _Door:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
+    async def _in_its_place(self, scope: Scope, receive: Receive, facts: Facts, headers: list[answer.Header]) -> Answer:
+        """Find out who calls, then answer within the bounds on work; a bug costs this call alone.
+
+        Strangers have a bound of their own, so that they take no place from those who are known.
+        """
+        asked = _Asked(scope, receive, dict(scope["headers"]))
+        try:
+            with self._doors.strangers.enter():
+                key = await self._doors.authenticator.authenticate(asked.headers.get(b"authorization"))
+            facts.key_id, facts.organization_id = key.id, key.organization_id
+            with self._doors.places.enter(key.id) as place:
+                return await self._answer(asked, key, facts, place, headers)
+        except (Refusal, ClientGone):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the answer keeps the headers that it has by now
+            _log.error("bug", error=error, request_id=scope["state"]["request_id"])
+            raise Refusal(Code.INTERNAL) from None
+
     async def _answer(
-        self, scope: Scope, receive: Receive, facts: Facts, slot: Slot, headers: list[answer.Header]
+        self, asked: "_Asked", key: KeyStanding, facts: Facts, place: Place, headers: list[answer.Header]
     ) -> Answer:
-        """Climb the ladder, then do the work; `headers` gets what belongs on any answer from there on."""
-        operation, doors = self._operation, self._doors
-        given: dict[bytes, bytes] = dict(scope["headers"])
-        key = await doors.authenticator.authenticate(given.get(b"authorization"))
-        facts.key_id, facts.organization_id = key.id, key.organization_id
+        """Climb the rest of the ladder, then do the work; `headers` gets what belongs on any answer from there on."""
+        operation, doors, scope = self._operation, self._doors, asked.scope
         try:
             check_standing(key, operation.scope)
         except Refusal:
@@ -161,34 +193,33 @@ class _Door:
         if not standing.allowed:
             details = {"limit": standing.limit, "endpointClass": standing.endpoint_class}
             raise Refusal(Code.RATE_LIMITED, details=details, retry_after_s=standing.reset_s)
-        query = _query(scope)
-        if not operation.query:
-            Fields(query).done()
         call = Call(
             key=key,
             request_id=scope["state"]["request_id"],
             path=_path_ids(scope),
-            query=query,
-            body=await self._body(given, receive, facts, slot) if operation.repeatable else b"",
+            query=_query(scope, operation),
+            body=await self._body(asked, facts, place) if operation.repeatable else b"",
             facts=facts,
             own_addresses=_own_addresses(scope, doors),
         )
-        return await doors.repeats.once(operation, self._handler, call, given.get(b"idempotency-key"))
+        if operation.repeatable:  # its body may have taken its time
+            await doors.authenticator.again(key, operation.scope)
+        return await doors.repeats.once(operation, self._handler, call, asked.headers.get(b"idempotency-key"))
 
-    async def _body(self, given: dict[bytes, bytes], receive: Receive, facts: Facts, slot: Slot) -> bytes:
-        limits, length = self._doors.body_limits, given.get(b"content-length", b"")
+    async def _body(self, asked: "_Asked", facts: Facts, place: Place) -> bytes:
+        limits, length = self._limits, asked.headers.get(b"content-length", b"")
         raw = await read_body(
-            receive,
+            asked.receive,
             content_length=int(length) if length.isdigit() else None,
             bytes_max=limits.bytes_max,
             timeout_ms=limits.timeout_ms,
-            grow=slot.grow,
+            grow=place.grow,
         )
         facts.request_bytes = len(raw)
-        encoding = given.get(b"content-encoding", b"").decode("latin-1")
+        encoding = asked.headers.get(b"content-encoding", b"").decode("latin-1")
         body = inflate(encoding, raw, inflated_bytes_max=limits.inflated_bytes_max)
         if body is not raw:
-            slot.grow(len(body))
+            place.grow(len(body))
         return body
 
 
@@ -200,15 +231,21 @@ def _path_ids(scope: Scope) -> dict[str, str]:
     return found
 
 
-def _query(scope: Scope) -> dict[str, str]:
-    """Return the query's parameters. Raises `Refusal` with `VALIDATION` where it is too long or names one twice."""
+def _query(scope: Scope, operation: Operation) -> dict[str, str]:
+    """Return the query's parameters.
+
+    Raises `Refusal` with `VALIDATION` where it is too long, names one twice, or any to a call that takes none.
+    """
     raw: bytes = scope["query_string"]
     if len(raw) > QUERY_BYTES_MAX or raw.count(b"&") >= QUERY_FIELDS_MAX:
         raise invalid([Fault("", "the query is too long")])
     pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True)
     if len(dict(pairs)) < len(pairs):
         raise invalid([Fault("", "the query names a parameter twice")])
-    return dict(pairs)
+    query = dict(pairs)
+    if not operation.query:
+        Fields(query).done()
+    return query
 
 
 def _own_addresses(scope: Scope, doors: Doors) -> tuple[Any, ...]:
@@ -223,14 +260,6 @@ def _rate_headers(standing: Standing) -> list[answer.Header]:
         (b"x-ratelimit-reset", b"%d" % standing.reset_s),
         (b"x-ratelimit-endpoint-class", standing.endpoint_class.encode()),
     ]
-
-
-def _refusal_of(error: Exception, request_id: str) -> Refusal:
-    """Return why a call is refused; what nobody has foreseen is a bug."""
-    if isinstance(error, Refusal):
-        return error
-    _log.error("bug", error=error, request_id=request_id)
-    return Refusal(Code.INTERNAL)
 
 
 def _envelope(refused: Refusal, request_id: str, headers: list[answer.Header]) -> bytes:

@@ -1,18 +1,33 @@
 """What partners send and get, as types: answers are made of them, and the published description too."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from ingest.control.record import REASON_CHARACTERS_MAX
+from ingest.counters.tiers import Tier
 from ingest.db.rows import AuditEvent, Env, Key
 from ingest.outcome import Rejection
 from ingest.partner.call import Fault
+from ingest.partner.fields import TEXT
 from ingest.transport.contract import Stored
 
 EVENTS_MAX = 100
 """Events in one call."""
+
+DATE_TIME: Final = (
+    "^(?!0000)[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[Tt ](?:[01][0-9]|2[0-3]):[0-5][0-9]"
+    "(?::(?:[0-5][0-9]|60)(?:\\.[0-9]+)?)?(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])?$"
+)
+"""What an event's time looks like; that its day is one of its month, no pattern says."""
+
+Reason = Annotated[
+    str,
+    msgspec.Meta(min_length=1, max_length=REASON_CHARACTERS_MAX, extra_json_schema={"pattern": TEXT}),
+]
+OccurredAt = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": DATE_TIME})]
 
 
 class OrganizationRef(msgspec.Struct, frozen=True, rename="camel"):
@@ -29,7 +44,7 @@ class WhoAmI(msgspec.Struct, frozen=True, rename="camel"):
     key_id: str
     env: Env
     scopes: list[str]
-    tier: str
+    tier: Tier
 
 
 class ApiKey(msgspec.Struct, frozen=True, rename="camel"):
@@ -40,7 +55,7 @@ class ApiKey(msgspec.Struct, frozen=True, rename="camel"):
     env: Env
     name: str | None
     scopes: list[str]
-    tier: str
+    tier: Tier
     active: bool
     kill_switch: bool
     created_at: datetime
@@ -56,7 +71,7 @@ class ApiKey(msgspec.Struct, frozen=True, rename="camel"):
             env=key.env,
             name=key.name,
             scopes=key.scopes,
-            tier=key.tier,
+            tier=Tier(key.tier),
             active=key.active,
             kill_switch=key.kill_switch,
             created_at=key.created_at,
@@ -66,7 +81,7 @@ class ApiKey(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ApiKeyPage(msgspec.Struct, frozen=True, rename="camel"):
-    """A page of keys, oldest first; `next_cursor` is null on the last one."""
+    """A page of keys, oldest first; `nextCursor` is null on the last one."""
 
     api_keys: list[ApiKey]
     next_cursor: str | None
@@ -88,7 +103,11 @@ class RotatedKey(msgspec.Struct, frozen=True, rename="camel"):
 class KillRequest(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
     """Why the switch is turned on; kept in the audit log and told to whom it concerns."""
 
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=REASON_CHARACTERS_MAX)] | None = None
+    reason: Reason | None = None
+
+
+class EmptyRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """There is nothing to say; the body may as well be left out."""
 
 
 class AuditTarget(msgspec.Struct, frozen=True, rename="camel"):
@@ -99,7 +118,7 @@ class AuditTarget(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class AuditEntry(msgspec.Struct, frozen=True, rename="camel"):
-    """What was done, by whom, to what and why; `request_id` where it was done by a call."""
+    """What was done, by whom, to what and why; `requestId` where it was done by a call."""
 
     id: str
     at: datetime
@@ -126,17 +145,21 @@ class AuditEntry(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class AuditPage(msgspec.Struct, frozen=True, rename="camel"):
-    """A page of the audit log, newest first; `next_cursor` is null on the last one."""
+    """A page of the audit log, newest first; `nextCursor` is null on the last one."""
 
     events: list[AuditEntry]
     next_cursor: str | None
 
 
 class PartnerEvent(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """One event. `occurred_at` is an RFC 3339 date-time; further members are kept as they are."""
+    """One event. `occurredAt` is an RFC 3339 date-time, by UTC where it names no offset; an integer has no point.
+
+    What breaks these rules costs its own event alone, and a member of another type than told here costs nothing where
+    it is `appUserId`, `properties` or `context`: it is kept, as further members are.
+    """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-    occurred_at: str
+    occurred_at: OccurredAt
     event_id: Annotated[str, msgspec.Meta(max_length=200)] | int | None = None
     app_user_id: str | int | None = None
     properties: dict[str, Any] | None = None
@@ -161,23 +184,26 @@ class EventsAnswer(msgspec.Struct, frozen=True, rename="camel"):
     rejected: list[Rejection]
 
 
-class ErrorDetails(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class ErrorDetails(msgspec.Struct, frozen=True, rename="camel"):
     """What is known of the reason; which members there are follows from the code."""
 
-    scope: str | None = None
-    required_scope: str | None = None
-    errors: list[Fault] | None = None
-    rejected: list[Rejection] | None = None
-    limit: str | int | None = None
+    scope: Literal["key", "organization", "global"] | UnsetType = UNSET
+    required_scope: str | UnsetType = UNSET
+    errors: list[Fault] | UnsetType = UNSET
+    rejected: list[Rejection] | UnsetType = UNSET
+    limit: str | int | UnsetType = UNSET
+    max: int | UnsetType = UNSET
+    endpoint_class: Literal["read", "write"] | UnsetType = UNSET
+    events_per_minute_max: int | UnsetType = UNSET
 
 
-class ErrorBody(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class ErrorBody(msgspec.Struct, frozen=True, rename="camel"):
     """Why not: a code of the closed set, and words for people."""
 
     code: str
     message: str
     request_id: str
-    details: ErrorDetails | None = None
+    details: ErrorDetails | UnsetType = UNSET
 
 
 class ErrorEnvelope(msgspec.Struct, frozen=True, rename="camel"):

@@ -1,9 +1,10 @@
-"""Is this the key's secret? bcrypt off the event loop, bounded, at the lowest priority, and remembered for a while.
+"""Is this the key's secret? bcrypt off the event loop, bounded, at the lowest priority; what was right is remembered.
 
 Checking a secret takes about a quarter of a second of CPU by design, so a flood of wrong keys must not take it from
-anybody: few threads check, few checks wait, and beyond that whoever is not known yet is told to come again. A secret
-that was right passes by memory, which holds no secret: a digest under a key of this process, bound to the stored hash,
-so that a rotated key is not remembered.
+anybody: few threads check, few checks and few callers wait, and beyond that whoever is not known yet is told to come
+again. A secret that was right passes by memory, which holds no secret: a digest under a key of this process, bound to
+the stored hash, so that a rotated key is not remembered. Wrong ones are not remembered: what saves work for one key
+would tell it from another.
 """
 
 import asyncio
@@ -27,15 +28,18 @@ THREADS: Final = 1
 WAITING_MAX: Final = 8
 """Secrets that wait for their check; with a thread's four a second the last one waits two seconds."""
 
+CALLERS_MAX: Final = 96
+"""Callers that wait for a check at once; several may wait for one."""
+
+HASHES_MAX: Final = 24
+"""New secrets that wait to be hashed. They have a thread of their own, so that a flood does not keep keys from being
+rotated."""
+
 RIGHT_MS: Final = 600_000
 """How long a right secret is remembered after its last use."""
 
-WRONG_MS: Final = 60_000
 REMEMBERED_MAX: Final = 10_000
 _LOWEST_PRIORITY: Final = 19
-
-NOBODYS_HASH: Final = "$2b$12$AaDOwML/Y3Xb3PsHYP/T6uyrn5Qle14NFsY6SA9391xqciAFrk1/e"
-"""Stands in for the hash of a key that does not exist: checking against it takes the same work."""
 
 
 class SecretVerifier:
@@ -46,46 +50,72 @@ class SecretVerifier:
         self._check = check
         self._pepper = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, int] = OrderedDict()
-        self._wrong: OrderedDict[bytes, int] = OrderedDict()
         self._checking: dict[bytes, asyncio.Future[bool]] = {}
-        self._jobs = 0
-        self._threads = ThreadPoolExecutor(THREADS, "key-check", _yield_to_others)
+        self._callers = 0
+        self._checks = _Line(THREADS, WAITING_MAX)
+        self._hashes = _Line(THREADS, HASHES_MAX)
 
-    async def verify(self, key_id: str, secret: str, secret_hash: str | None) -> bool:
-        """Tell whether the secret is right; `secret_hash` is None for a key that does not exist, which takes as long.
+    async def verify(self, key_id: str, secret: str, secret_hash: str) -> bool:
+        """Tell whether the secret is right.
 
-        Raises `Refusal` with `OVERLOADED` where too many secrets wait for their check.
+        Raises `Refusal` with `OVERLOADED` where too many wait for a check.
         """
-        stored = secret_hash or NOBODYS_HASH
-        digest = hmac.digest(self._pepper, f"{key_id}\0{stored}\0{secret}".encode(), "sha256")
+        digest = self._digest(key_id, secret, secret_hash)
         now_ms = self._clock.monotonic_ms()
-        if _remembers(self._right, digest, now_ms):
-            _remember(self._right, digest, now_ms + RIGHT_MS)
+        if self._right.get(digest, now_ms) > now_ms:
+            self._remember(digest)
             return True
-        if _remembers(self._wrong, digest, now_ms):
-            return False
+        if self._callers >= CALLERS_MAX:
+            raise Refusal(Code.OVERLOADED)
         checking = self._checking.get(digest)
         if checking is None:
-            checking = asyncio.ensure_future(self._off_the_loop(lambda: self._check(secret, stored)))
+            checking = asyncio.ensure_future(self._checks.run(lambda: self._check(secret, secret_hash)))
             self._checking[digest] = checking
             checking.add_done_callback(lambda _: self._checking.pop(digest, None))
-        is_right = await asyncio.shield(checking) and secret_hash is not None
+        self._callers += 1
+        try:
+            is_right = await asyncio.shield(checking)
+        finally:
+            self._callers -= 1
         if is_right:
-            _remember(self._right, digest, now_ms + RIGHT_MS)
-        else:
-            _remember(self._wrong, digest, now_ms + WRONG_MS)
+            self._remember(digest)
         return is_right
 
-    async def hash(self, secret: str) -> str:
-        """Return the hash of a new secret. Raises `Refusal` with `OVERLOADED` as `verify` does."""
-        return await self._off_the_loop(lambda: hash_secret(secret))
+    async def hash(self, key_id: str, secret: str) -> str:
+        """Return the hash of a new secret of ours, which needs no check then.
+
+        Raises `Refusal` with `OVERLOADED` where too many wait for one.
+        """
+        secret_hash = await self._hashes.run(lambda: hash_secret(secret))
+        self._remember(self._digest(key_id, secret, secret_hash))
+        return secret_hash
 
     def close(self) -> None:
         """Let go of the threads; what waits is dropped."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._checks.close()
+        self._hashes.close()
 
-    async def _off_the_loop(self, job: Callable[[], T]) -> T:
-        if self._jobs >= THREADS + WAITING_MAX:
+    def _digest(self, key_id: str, secret: str, secret_hash: str) -> bytes:
+        return hmac.digest(self._pepper, f"{key_id}\0{secret_hash}\0{secret}".encode(), "sha256")
+
+    def _remember(self, digest: bytes) -> None:
+        self._right[digest] = self._clock.monotonic_ms() + RIGHT_MS
+        self._right.move_to_end(digest)
+        if len(self._right) > REMEMBERED_MAX:
+            self._right.popitem(last=False)
+
+
+class _Line:
+    """Threads of the lowest priority, and a bounded line of jobs before them."""
+
+    def __init__(self, threads: int, waiting_max: int) -> None:
+        self._jobs_max = threads + waiting_max
+        self._jobs = 0
+        self._threads = ThreadPoolExecutor(threads, "key-check", _yield_to_others)
+
+    async def run(self, job: Callable[[], T]) -> T:
+        """Return what the job returns. Raises `Refusal` with `OVERLOADED` where the line is full."""
+        if self._jobs >= self._jobs_max:
             raise Refusal(Code.OVERLOADED)
         self._jobs += 1
         try:
@@ -93,22 +123,9 @@ class SecretVerifier:
         finally:
             self._jobs -= 1
 
-
-def _remembers(memory: "OrderedDict[bytes, int]", digest: bytes, now_ms: int) -> bool:
-    until_ms = memory.get(digest)
-    if until_ms is None:
-        return False
-    if until_ms > now_ms:
-        return True
-    del memory[digest]
-    return False
-
-
-def _remember(memory: "OrderedDict[bytes, int]", digest: bytes, until_ms: int) -> None:
-    memory[digest] = until_ms
-    memory.move_to_end(digest)
-    if len(memory) > REMEMBERED_MAX:
-        memory.popitem(last=False)
+    def close(self) -> None:
+        """Let go of the threads; what waits is dropped."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _yield_to_others() -> None:

@@ -94,7 +94,9 @@ class DatabaseRegistry:
             await asyncio.sleep(POLL_S / 2)
 
     async def _follow_connection(self, first: asyncio.Event) -> None:
-        connection = await psycopg.AsyncConnection.connect(self._dsn, **connection_arguments("ingest-registry"))
+        connection = await psycopg.AsyncConnection.connect(
+            self._dsn, **connection_arguments(self._dsn, "ingest-registry")
+        )
         self._version = -1  # a server that took over may count otherwise than the one before
         try:
             await connection.execute(_LISTEN)

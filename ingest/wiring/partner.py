@@ -7,7 +7,6 @@ from starlette.types import ASGIApp
 
 from ingest.clock import Clock
 from ingest.counters.cache import Cache
-from ingest.counters.connect import connect
 from ingest.counters.idempotency import IdempotencyStore
 from ingest.counters.memory_idempotency import MemoryIdempotency
 from ingest.counters.redis_idempotency import RedisIdempotency
@@ -23,6 +22,7 @@ from ingest.partner.authenticate import Authenticator
 from ingest.partner.events import Events
 from ingest.partner.keys import Keys
 from ingest.partner.openapi import describe
+from ingest.partner.places import Places
 from ingest.partner.repeat import Repeats
 from ingest.partner.request_log import PartnerRequestLog
 from ingest.partner.service import PartnerService
@@ -56,6 +56,10 @@ class Shared(NamedTuple):
     log: RequestLog
 
 
+STRANGERS_MAX = 128
+"""Calls at once of which it is not known yet who makes them."""
+
+
 def build_partner_surface(settings: Settings, shared: Shared, cache: Cache | None) -> tuple[ASGIApp, PartnerService]:
     """Return the surface and what is begun and ended with it. Only to be asked where there is a database."""
     assert settings.postgres_dsn is not None
@@ -69,7 +73,8 @@ def build_partner_surface(settings: Settings, shared: Shared, cache: Cache | Non
         authenticator=Authenticator(database, verifier),
         rate=RequestRate(cache),
         repeats=Repeats(store),
-        in_flight=InFlight(requests_max=REQUESTS_MAX, bytes_max=settings.in_flight_bytes_max),
+        strangers=InFlight(requests_max=STRANGERS_MAX, bytes_max=1),
+        places=Places(InFlight(requests_max=REQUESTS_MAX, bytes_max=settings.in_flight_bytes_max)),
         body_limits=shared.body_limits,
         trusted=shared.trusted,
         regions=shared.regions,
@@ -101,10 +106,3 @@ def partner_description(settings: Settings) -> Callable[[], bytes] | None:
     if settings.postgres_dsn is None:
         return None
     return lambda: answer.encode(describe())
-
-
-def open_cache(settings: Settings, clock: Clock) -> Cache | None:
-    """Return the way to Valkey, None where it is not configured; nothing is connected yet."""
-    if settings.redis_url is None:
-        return None
-    return Cache(connect(settings.redis_url, network_private=settings.redis_network_private), clock)

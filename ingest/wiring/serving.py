@@ -1,7 +1,5 @@
 """A serving process, put together from its parts."""
 
-import atexit
-from importlib.metadata import version
 from typing import Final
 
 import structlog
@@ -28,10 +26,10 @@ from ingest.registry.toml_file import TomlRegistry
 from ingest.settings import Settings
 from ingest.settings_rules import warnings
 from ingest.telemetry.catalog import OTHER
-from ingest.telemetry.log import Log, configure
 from ingest.telemetry.metrics import Figures
-from ingest.telemetry.sentry import start as start_sentry
-from ingest.wiring.partner import Shared, build_partner_surface, open_cache, partner_description
+from ingest.wiring.cache import open_cache
+from ingest.wiring.log import open_log
+from ingest.wiring.partner import Shared, build_partner_surface, partner_description
 from ingest.wiring.transport import open_data_dir, open_fallback, open_log_transport
 
 REGISTRY_COPY: Final = "registry.json"
@@ -41,15 +39,6 @@ _DRAIN_SHARE: Final = 0.75  # of the time to stop, for the answers in flight
 _STOP_SHARE: Final = 0.9  # of it, for those and the transport; the rest is for the end of the process itself
 
 _log = structlog.get_logger(__name__)
-
-
-def open_log(settings: Settings) -> Log:
-    """Set up the log of a serving process, with crash reports where they are configured."""
-    if settings.sentry_dsn is None:
-        return configure(settings.log_level)
-    sentry = start_sentry(settings.sentry_dsn.reveal(), f"ingest-edge@{version('ingest-edge')}")
-    atexit.register(sentry.close)
-    return configure(settings.log_level, report=sentry.report)
 
 
 def open_certificate(settings: Settings) -> Certificate | None:

@@ -64,7 +64,6 @@ NOBODY_MAY: tuple[LiteralString, ...] = (
     "CREATE INDEX ON api_keys (name)",
     "COMMENT ON TABLE api_keys IS 'mine'",
     "LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE",
-    "GRANT SELECT ON alembic_version TO PUBLIC",
     "GRANT ingest_notify TO ingest_serving",
     "SET ROLE postgres",
     "SET SESSION AUTHORIZATION postgres",
@@ -100,7 +99,6 @@ NOBODY_MAY: tuple[LiteralString, ...] = (
     "UPDATE request_log SET status = 200",
     "UPDATE registry_version SET version = 0",
     "SELECT * FROM request_log",
-    "SELECT * FROM alembic_version",
     *(f"DELETE FROM {table}" for table in TABLES),  # noqa: S608 - names of tables, from above
     *(f"TRUNCATE {table}" for table in TABLES),
 )
@@ -162,6 +160,29 @@ def test_serving_may_not(one_worker: Site, statement: LiteralString) -> None:
     """Everything else is refused by the database itself."""
     with pytest.raises(InsufficientPrivilege):
         attempt(one_worker.store.serving, statement)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            "UPDATE api_keys SET kill_switch = true WHERE id = %s",
+            "UPDATE api_keys SET kill_switch = false WHERE id = %s",
+        ),
+        ("UPDATE api_keys SET is_active = false WHERE id = %s", "UPDATE api_keys SET is_active = true WHERE id = %s"),
+        ("UPDATE api_keys SET revoked_at = now() WHERE id = %s", "UPDATE api_keys SET revoked_at = NULL WHERE id = %s"),
+    ],
+)
+def test_serving_cannot_turn_back(
+    one_worker: Site, tenant: Tenant, before: LiteralString, after: LiteralString
+) -> None:
+    """What serving has switched off it cannot switch on again: only an operator lifts, and revocation is permanent."""
+    key_id = one_worker.operators.key(tenant.organization_id).key_id
+    with psycopg.connect(one_worker.store.serving, autocommit=True) as serving:
+        serving.execute(before, (key_id,))
+        with pytest.raises(InsufficientPrivilege):
+            serving.execute(after, (key_id,))
+    one_worker.operators.run(after, key_id)
 
 
 @pytest.mark.usefixtures("tenant")

@@ -1,6 +1,9 @@
 """What happens to a key at the same moment: use, rotation, kill and retirement, on two workers."""
 
 import contextlib
+import http.client
+import itertools
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +21,7 @@ USERS = 3
 ROTATIONS = 4
 KILLS = 5
 ROUNDS = 3
+HELD_S = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -268,3 +272,78 @@ def test_two_at_once_are_written_down_once(
     assert [answer.status for answer in answers] == [200, 200]
     assert two_workers.operators.actions(key.key_id) == ["key.created", "key.killed" if end else "key.revoked"]
     assert messages == (2 if end else 0)
+
+
+class HeldBack(NamedTuple):
+    """A call whose headers were sent, and whose body is still to come."""
+
+    connection: http.client.HTTPConnection
+
+    def finish(self) -> tuple[int, str]:
+        """Send the body, and return status and error code."""
+        self.connection.send(b"{}")
+        answer = self.connection.getresponse()
+        content = json.loads(answer.read())
+        self.connection.close()
+        return answer.status, content.get("error", {}).get("code", "")
+
+
+def hold_back(site: Site, key: PartnerKey, path: str) -> HeldBack:
+    """Send the headers of a POST, and wait until the key has been read for it."""
+    host, port = site.service.url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    connection.putrequest("POST", path)
+    connection.putheader("Authorization", f"Bearer {key.text()}")
+    connection.putheader("Content-Length", "2")
+    connection.endheaders()
+    time.sleep(HELD_S)  # no sign of it is to be seen from outside; too short a wait only makes the test easier
+    return HeldBack(connection)
+
+
+@pytest.mark.parametrize(
+    ("remedy", "target"), list(itertools.product(("revoke", "rotate", "kill"), ("other", "itself")))
+)
+def test_no_call_that_was_held_back_outlasts_a_remedy(
+    two_workers: Site, admin: Partner, key: PartnerKey, remedy: str, target: str
+) -> None:
+    """Whoever has stolen a key cannot keep a call open with which to act once the key is revoked, rotated or killed."""
+    organization_id = admin.whoami().json()["organization"]["id"]
+    victim = key if target == "itself" else two_workers.operators.key(organization_id)
+    two_workers.partner(key).whoami()
+    held = hold_back(two_workers, key, f"/v1/api-keys/{victim.key_id}/rotate")
+    method, path = ("DELETE", "") if remedy == "revoke" else ("POST", f"/{remedy}")
+    assert admin.call(method, f"/v1/api-keys/{key.key_id}{path}").status == 200
+    before = two_workers.operators.hash_of(victim.key_id)
+
+    assert (
+        held.finish()
+        == {
+            "revoke": (401, "REVOKED"),
+            "rotate": (401, "UNAUTHENTICATED"),
+            "kill": (503, "KILL_SWITCH"),
+        }[remedy]
+    )
+    assert two_workers.operators.hash_of(victim.key_id) == before
+
+
+def test_a_call_at_work_is_stopped_at_the_lock(two_workers: Site, tenant: Tenant, key: PartnerKey) -> None:
+    """A rotation that waits while the key that calls is being revoked is refused once that is done."""
+    victim = two_workers.operators.key(tenant.organization_id)
+    caller = two_workers.partner(key)
+    caller.whoami()
+    before = two_workers.operators.hash_of(victim.key_id)
+    with two_workers.operators.connect() as owner, ThreadPoolExecutor(1) as pool:
+        owner.execute("UPDATE api_keys SET is_active = false WHERE id = %s", (key.key_id,))
+        rotating = pool.submit(lambda: caller.call("POST", f"/v1/api-keys/{victim.key_id}/rotate"))
+        await_true(lambda: waiting_for_rows(two_workers) == 1, "the rotation waits")
+        owner.commit()
+        answer = rotating.result()
+
+    assert (answer.status, answer.code) == (401, "REVOKED")
+    assert two_workers.operators.hash_of(victim.key_id) == before
+
+
+def waiting_for_rows(site: Site) -> int:
+    """Count the sessions that wait for somebody else's lock."""
+    ((count,),) = site.operators.run("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+    return int(count)

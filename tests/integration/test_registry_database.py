@@ -72,9 +72,7 @@ CHANGES = (
     Change("UPDATE apps SET environment = 'staging'", lambda it: it.apps["app_a"].environment == "staging"),
     Change(OTHERS, lambda it: "app_b" in it.apps and "app_b" not in it.admitted),
     Change("UPDATE projects SET organization_id = 'org_b'", lambda it: it.apps["app_a"].organization_id == "org_b"),
-    Change(
-        "INSERT INTO kill_switches (scope, reason, actor) VALUES ('global', 'r', 'a')", lambda it: it.kills.global_
-    ),
+    Change("INSERT INTO kill_switches (scope, reason, actor) VALUES ('global', 'r', 'a')", lambda it: it.kills.global_),
     Change("DELETE FROM kill_switches", lambda it: set(it.admitted) == {"app_a", "app_b"}),
     Change("DELETE FROM apps WHERE id = 'app_a'", lambda it: set(it.apps) == {"app_b"}),
     Change("TRUNCATE apps", lambda it: not it.apps),
@@ -83,9 +81,7 @@ CHANGES = (
 
 async def shown(registry: DatabaseRegistry, shows: Callable[[Snapshot], bool], within_s: float = PROMISE_S) -> None:
     """Wait until a change is in use; fails when it is not in time."""
-    async with asyncio.timeout(within_s):
-        while not shows(registry.current()):
-            await asyncio.sleep(0.01)
+    await asyncio.to_thread(await_true, lambda: shows(registry.current()), "the change is in use", within_s)
 
 
 @asynccontextmanager
@@ -236,9 +232,8 @@ def test_the_copy_on_disk_is_private_and_always_whole(control_plane: Plane, tmp_
                 await asyncio.to_thread(execute, control_plane.owner, statement, ("x" * 200,))
                 await shown(registry, lambda it, before=before: it.version != before)  # type: ignore[misc]
             version = registry.current().version
-            async with asyncio.timeout(PROMISE_S):
-                while json.loads(copy.read_bytes())["version"] != int(version):
-                    await asyncio.sleep(0.01)
+            written = lambda: json.loads(copy.read_bytes())["version"] == int(version)  # noqa: E731 - it is named
+            await asyncio.to_thread(await_true, written, "the copy is current", PROMISE_S)
             ended.set()
             await reader
 
@@ -334,7 +329,7 @@ def test_an_edge_serves_from_what_it_knew(
 def test_an_edge_starts_from_its_copy(
     own_postgres: PostgresServer, own_plane: Plane, shop: Customer, tmp_path: Path
 ) -> None:
-    """An edge that finds the database away serves what an earlier one knew, and follows the database once it is back."""
+    """An edge that finds the database away serves what an earlier one knew, and follows it once it is back."""
     with edge(own_plane, tmp_path):
         pass
     assert (tmp_path / "data" / COPY).stat().st_mode & 0o777 == 0o600
@@ -375,7 +370,7 @@ def test_an_edge_without_a_readable_copy_knows_nobody_for_now(
 def test_a_database_that_stands_still_is_noticed_and_holds_up_nobody(
     own_postgres: PostgresServer, own_plane: Plane, shop: Customer, tmp_path: Path
 ) -> None:
-    """While the database is frozen SDKs are answered as ever; partners are asked to come again; after it all is well."""
+    """While the database is frozen SDKs are answered as ever and partners asked to come again; then all is well."""
     with edge(own_plane, tmp_path) as service:
         assert whoami(service, shop.key).status == 200
         own_postgres.pause()

@@ -41,7 +41,7 @@ class Customer(NamedTuple):
 
 @contextlib.contextmanager
 def plane(owner_dsn: str) -> Iterator[Plane]:
-    """Migrate a database and give an edge a login; the login is dropped in the end where the database is still there."""
+    """Migrate a database and give an edge a login, which is dropped in the end where the database is still there."""
     migrate(owner_dsn)
     name, word = f"edge_{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
     login = sql.Identifier(name)
@@ -52,9 +52,11 @@ def plane(owner_dsn: str) -> Iterator[Plane]:
     parts = urlsplit(owner_dsn)
     yield Plane(owner_dsn, parts._replace(netloc=f"{name}:{quote(word)}@{parts.netloc.rpartition('@')[2]}").geturl())
 
-    with contextlib.suppress(psycopg.OperationalError):
-        with psycopg.connect(owner_dsn, autocommit=True, connect_timeout=2) as connection:
-            connection.execute(sql.SQL("DROP ROLE {}").format(login))
+    with (
+        contextlib.suppress(psycopg.OperationalError),
+        psycopg.connect(owner_dsn, autocommit=True, connect_timeout=2) as connection,
+    ):
+        connection.execute(sql.SQL("DROP ROLE {}").format(login))
 
 
 def through(dsn: str, port: int) -> str:

@@ -5,31 +5,49 @@ from typing import Final, LiteralString
 from ingest.db.database import Connection
 from ingest.db.rows import Env, Key, KeyStanding, change, fetch_all, fetch_one
 
+NOBODYS_HASH: Final = "$2b$12$AaDOwML/Y3Xb3PsHYP/T6uyrn5Qle14NFsY6SA9391xqciAFrk1/e"
+"""Stands in for the hash of a key that does not exist: checking against it takes the same work."""
+
 _COLUMNS: Final[LiteralString] = """
     SELECT id, organization_id, env, name, scopes, tier, is_active, kill_switch, created_at, rotated_at, revoked_at
     FROM api_keys
+"""
+_STANDING: Final[LiteralString] = """
+    SELECT asked.id, k.id IS NOT NULL AS known, coalesce(k.organization_id, '') AS organization_id,
+        coalesce(o.name, '') AS organization_name, coalesce(k.env, 'live') AS env,
+        coalesce(k.secret_hash, %(nobody)s) AS secret_hash, coalesce(k.scopes, '{events:write}') AS scopes,
+        coalesce(k.tier, 'standard') AS tier, coalesce(k.is_active, true) AS is_active,
+        coalesce(k.kill_switch, false) AS kill_switch, k.revoked_at,
+        EXISTS (SELECT FROM kill_switches s WHERE s.scope = 'organization' AND s.organization_id = k.organization_id)
+            AS organization_killed,
+        EXISTS (SELECT FROM kill_switches s WHERE s.scope = 'global') AS global_killed
+    FROM (VALUES (%(key_id)s::text)) AS asked (id)
+        LEFT JOIN api_keys k ON k.id = asked.id LEFT JOIN organizations o ON o.id = k.organization_id
 """
 _ONE: Final[LiteralString] = (
     _COLUMNS + "WHERE id = %(key_id)s AND (%(organization_id)s::text IS NULL OR organization_id = %(organization_id)s) "
 )
 
 
-async def standing_of(connection: Connection, key_id: str) -> KeyStanding | None:
-    """Return what decides on a request with this key now, None for an unknown id."""
-    return await fetch_one(
-        connection,
-        KeyStanding,
-        """
-        SELECT k.id, k.organization_id, o.name AS organization_name, k.env, k.secret_hash, k.scopes, k.tier,
-            k.is_active, k.kill_switch, k.revoked_at,
-            EXISTS (SELECT FROM kill_switches WHERE scope = 'organization' AND organization_id = k.organization_id)
-                AS organization_killed,
-            EXISTS (SELECT FROM kill_switches WHERE scope = 'global') AS global_killed
-        FROM api_keys k JOIN organizations o ON o.id = k.organization_id
-        WHERE k.id = %(key_id)s
-        """,
-        {"key_id": key_id},
-    )
+async def standing_of(connection: Connection, key_id: str) -> KeyStanding:
+    """Return what decides on a request with this key now.
+
+    An id that does not exist gives a row of the same shape by the same way, with `known` false, so that the time that
+    it takes does not tell whether it does.
+    """
+    standing = await fetch_one(connection, KeyStanding, _STANDING, {"key_id": key_id, "nobody": NOBODYS_HASH})
+    assert standing is not None
+    return standing
+
+
+async def lock_standings(connection: Connection, *key_ids: str) -> dict[str, KeyStanding]:
+    """Return the standing of several keys, and keep others from changing them until the transaction ends."""
+    async with connection.cursor() as cursor:
+        # In one order, whoever asks, so that two who act on each other do not wait for each other.
+        await cursor.execute(
+            "SELECT FROM api_keys WHERE id = ANY(%(ids)s) ORDER BY id FOR UPDATE", {"ids": sorted(set(key_ids))}
+        )
+    return {key_id: await standing_of(connection, key_id) for key_id in key_ids}
 
 
 async def find_key(connection: Connection, key_id: str, organization_id: str | None = None) -> Key | None:

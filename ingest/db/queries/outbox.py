@@ -56,17 +56,6 @@ async def insert_message(
     )
 
 
-async def oldest_undelivered_s(connection: Connection) -> float:
-    """Return the age of the oldest message that somebody has not been told yet, in seconds; 0 where there is none."""
-    async with connection.cursor() as cursor:
-        await cursor.execute(
-            "SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox WHERE delivered_at IS NULL"
-        )
-        row = await cursor.fetchone()
-        assert row is not None
-        return float(row[0])
-
-
 async def backlog(connection: Connection) -> Backlog:
     """Count what somebody has not been told yet."""
     async with connection.cursor() as cursor:
@@ -82,7 +71,7 @@ async def backlog(connection: Connection) -> Backlog:
 
 
 async def claim_due(connection: Connection, *, rows_max: int, lease_s: float) -> list[DueMessage]:
-    """Return messages that are due, those that were never tried first, and keep them from others for `lease_s`.
+    """Return messages that are due, and keep them from others for `lease_s`: new ones first, of these the support's.
 
     One that is not marked until then is due again, so that a process that dies leaves none behind.
     """
@@ -92,7 +81,7 @@ async def claim_due(connection: Connection, *, rows_max: int, lease_s: float) ->
         """
         WITH due AS (
             SELECT id FROM outbox WHERE delivered_at IS NULL AND next_attempt_at <= now()
-            ORDER BY attempts > 0, next_attempt_at, id LIMIT %(rows_max)s
+            ORDER BY attempts > 0, recipient <> 'support', next_attempt_at, id LIMIT %(rows_max)s
             FOR UPDATE SKIP LOCKED
         ), claimed AS (
             UPDATE outbox SET next_attempt_at = now() + make_interval(secs => %(lease_s)s)

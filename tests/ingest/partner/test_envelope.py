@@ -55,6 +55,14 @@ def test_all_faults_of_the_envelope_at_once() -> None:
     ]
 
 
+def test_members_that_are_there_are_not_missed() -> None:
+    """Where a lone surrogate keeps the root from being read, only what is known to be wrong is told."""
+    body = b'{"projectId": "p", "sdkAppId": "a", "more": "\\ud800", "events": "x"}'
+
+    assert refused(body) == (Code.VALIDATION, [("events", "must be a non-empty array")])
+    assert refused(b"null") == (Code.VALIDATION, [("", "must be an object")])
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"nope", b'{"projectId": "a"'])
 def test_what_is_not_json(body: bytes) -> None:
     """A body that is no JSON is refused as such."""

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from ingest.clock import FakeClock
-from ingest.control.secrets import matches
+from ingest.control.secrets import matches, mint
+from ingest.db.queries.keys import NOBODYS_HASH
 from ingest.errors import Code, Refusal
-from ingest.partner.verify import NOBODYS_HASH, RIGHT_MS, THREADS, WAITING_MAX, WRONG_MS, SecretVerifier
+from ingest.partner.verify import CALLERS_MAX, HASHES_MAX, RIGHT_MS, THREADS, WAITING_MAX, SecretVerifier
 
 
 class Checks:
@@ -48,7 +49,7 @@ def verifier(checks: Checks, clock: FakeClock) -> Iterator[SecretVerifier]:
     made.close()
 
 
-def verify(verifier: SecretVerifier, secret: str, secret_hash: str | None, key_id: str = "key") -> bool:
+def verify(verifier: SecretVerifier, secret: str, secret_hash: str, key_id: str = "key") -> bool:
     """Ask once."""
     return asyncio.run(verifier.verify(key_id, secret, secret_hash))
 
@@ -74,21 +75,11 @@ def test_memory_is_bound_to_the_stored_hash(verifier: SecretVerifier, checks: Ch
     assert len(checks.calls) == 2
 
 
-def test_a_wrong_secret_is_wrong_for_a_while(verifier: SecretVerifier, checks: Checks, clock: FakeClock) -> None:
-    """The same wrong secret costs one check in a minute, so a client with an old key does no harm."""
+def test_a_wrong_secret_is_checked_each_time(verifier: SecretVerifier, checks: Checks) -> None:
+    """What is wrong is not remembered: saved work would tell a key that exists from one that does not."""
     assert [verify(verifier, "wrong", "hash") for _ in range(3)] == [False] * 3
-    assert len(checks.calls) == 1
-
-    clock.advance(WRONG_MS)
-    assert not verify(verifier, "wrong", "hash")
-    assert len(checks.calls) == 2
-
-
-def test_an_unknown_key_costs_the_same_work(verifier: SecretVerifier, checks: Checks) -> None:
-    """For a key that does not exist a hash of nobody's is checked, whatever was asked of other keys before."""
-    assert not verify(verifier, "right", None, "unknown 1")
-    assert not verify(verifier, "right", None, "unknown 2")
-    assert checks.calls == [("right", NOBODYS_HASH)] * 2
+    assert [verify(verifier, "wrong", NOBODYS_HASH, "unknown") for _ in range(3)] == [False] * 3
+    assert len(checks.calls) == 6
 
 
 def test_nobodys_hash_is_a_hash_that_is_checked_in_full() -> None:
@@ -97,21 +88,66 @@ def test_nobodys_hash_is_a_hash_that_is_checked_in_full() -> None:
     assert not matches("x" * 43, NOBODYS_HASH)
 
 
-def test_an_unknown_key_never_passes(clock: FakeClock) -> None:
-    """Even a secret that matches nobody's hash is not right for a key that does not exist."""
-    verifier = SecretVerifier(clock, lambda _secret, _hash: True)
-    assert not verify(verifier, "any", None)
-    verifier.close()
-
-
 def test_many_at_once_are_one_check(verifier: SecretVerifier, checks: Checks) -> None:
-    """Fifty calls with the same new key check it once."""
+    """Many calls with the same new key check it once."""
 
     async def ask() -> list[bool]:
-        return await asyncio.gather(*(verifier.verify("key", "right", "hash") for _ in range(50)))
+        return await asyncio.gather(*(verifier.verify("key", "right", "hash") for _ in range(CALLERS_MAX)))
 
-    assert asyncio.run(ask()) == [True] * 50
+    assert asyncio.run(ask()) == [True] * CALLERS_MAX
     assert len(checks.calls) == 1
+
+
+def test_few_callers_wait_for_one_check(verifier: SecretVerifier, checks: Checks) -> None:
+    """Copies of one wrong key take no more places than their bound, and known keys pass meanwhile."""
+
+    async def ask() -> None:
+        assert await verifier.verify("good", "right", "hash")
+        checks.gate.clear()
+        waiting = [asyncio.create_task(verifier.verify("key", "wrong", "hash")) for _ in range(CALLERS_MAX)]
+        await asyncio.sleep(0)
+        with pytest.raises(Refusal) as refused:
+            await verifier.verify("key", "wrong", "hash")
+        assert refused.value.code is Code.OVERLOADED
+        assert await verifier.verify("good", "right", "hash")
+        checks.gate.set()
+        assert await asyncio.gather(*waiting) == [False] * CALLERS_MAX
+
+    asyncio.run(ask())
+
+
+def test_a_new_secret_is_known_at_once(verifier: SecretVerifier, checks: Checks) -> None:
+    """What was hashed here needs no check here, and is hashed even while all checks are taken."""
+
+    async def rotate() -> None:
+        checks.gate.clear()
+        flood = [
+            asyncio.create_task(verifier.verify("key", f"wrong {number}", "hash"))
+            for number in range(THREADS + WAITING_MAX)
+        ]
+        await asyncio.sleep(0)
+        key = mint("live")
+        secret_hash = await verifier.hash(key.key_id, key.secret)
+        assert matches(key.secret, secret_hash)
+        assert await verifier.verify(key.key_id, key.secret, secret_hash)
+        checks.gate.set()
+        await asyncio.gather(*flood)
+
+    asyncio.run(rotate())
+    assert len(checks.calls) == THREADS + WAITING_MAX
+
+
+def test_hashes_have_a_bound(verifier: SecretVerifier) -> None:
+    """More new secrets than may wait are turned away."""
+
+    async def rotate() -> list[str | BaseException]:
+        made = [verifier.hash("key", f"secret {number}") for number in range(THREADS + HASHES_MAX + 1)]
+        return await asyncio.gather(*made, return_exceptions=True)
+
+    *hashes, last = asyncio.run(rotate())
+    assert all(isinstance(each, str) for each in hashes)
+    assert isinstance(last, Refusal)
+    assert last.code is Code.OVERLOADED
 
 
 def test_a_flood_is_turned_away_and_known_keys_pass(verifier: SecretVerifier, checks: Checks) -> None:

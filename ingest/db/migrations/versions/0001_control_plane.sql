@@ -50,6 +50,20 @@ CREATE TABLE api_keys (
 CREATE INDEX ON api_keys (organization_id, id);
 COMMENT ON COLUMN api_keys.secret_hash IS 'bcrypt, cost 12; the secret itself is kept nowhere';
 
+-- Revocation is permanent, and only an operator lifts a kill: whoever does not own the table cannot turn back.
+CREATE FUNCTION keep_keys_off() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF pg_has_role(current_user, (SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'MEMBER') THEN
+        RETURN NEW;
+    END IF;
+    IF (OLD.kill_switch AND NOT NEW.kill_switch) OR (NEW.is_active AND NOT OLD.is_active)
+        OR (OLD.revoked_at IS NOT NULL AND NEW.revoked_at IS DISTINCT FROM OLD.revoked_at) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'what is switched off or revoked stays so';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER keep_keys_off BEFORE UPDATE ON api_keys FOR EACH ROW EXECUTE FUNCTION keep_keys_off();
+
 CREATE TABLE kill_switches (
     scope text NOT NULL CHECK (scope IN ('organization', 'global')),
     organization_id text REFERENCES organizations,
@@ -177,3 +191,6 @@ GRANT EXECUTE ON FUNCTION make_day_partition TO ingest_serving;
 
 GRANT SELECT ON outbox, organizations TO ingest_notify;
 GRANT UPDATE (attempts, next_attempt_at, delivered_at, last_failure) ON outbox TO ingest_notify;
+
+-- Whoever connects may tell whether the schema is the one that it needs.
+GRANT SELECT ON alembic_version TO ingest_serving, ingest_notify;

@@ -1,0 +1,572 @@
+"""Operators' commands on a real PostgreSQL: exact answers, one line on every error, a trace of every change."""
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from devservices.ports import free_ports
+from devservices.postgres import PostgresServer
+from ingest.cli import main
+from ingest.control.retention import AUDIT_DAYS, MESSAGE_DAYS, REQUEST_LOG_DAYS
+from ingest.control.secrets import matches, parse
+from tests.integration.edge import run_command
+from tests.support.control import Customer, Plane, customer, execute
+
+NO_KEY = "01JZ0000000000000000000000"
+WHY = ("--reason", "leaked", "--actor", "kim")
+
+
+class Done(NamedTuple):
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """Return what a command that succeeded printed: one JSON document."""
+        assert (self.code, self.err) == (0, "")
+        return json.loads(self.out)
+
+    def failure(self) -> str:
+        """Return the line on stderr of a command that failed as it should: exit code 1, nothing on stdout."""
+        (line,) = self.err.splitlines()
+        assert (self.code, self.out) == (1, "")
+        assert line.startswith("ingest: ")
+        return line
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Provide the command line with settings of the test's own: `command(args, dsn, …)`."""
+
+    def run(args: Sequence[str], dsn: str | None, **more: str) -> Done:
+        settings = {"INGEST_DATA_DIR": str(tmp_path), **{f"INGEST_{name}": value for name, value in more.items()}}
+        if dsn is not None:
+            settings["INGEST_POSTGRES_DSN"] = dsn
+        capsys.readouterr()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["ingest", *args])
+            for name, value in settings.items():
+                patch.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                main()
+        out, err = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def ingest(command: Run, control_plane: Plane) -> Run:
+    """Provide the command line of the database's owner: `ingest("orgs", "list")`."""
+    return lambda *args: command(args, control_plane.owner)
+
+
+@pytest.fixture
+def shop(control_plane: Plane) -> Customer:
+    """Provide a customer."""
+    return customer(control_plane.owner, "app_a")
+
+
+def audit(plane: Plane) -> list[tuple[Any, ...]]:
+    """Return what was done by whom to what and why, in order."""
+    return execute(
+        plane.owner, "SELECT action, actor, target_id, organization_id, reason FROM audit_events ORDER BY at, id"
+    )
+
+
+def outbox(plane: Plane) -> list[tuple[Any, ...]]:
+    """Return whom each message is for, and what it tells."""
+    return execute(
+        plane.owner,
+        "SELECT payload->>'type', recipient, organization_id FROM outbox ORDER BY payload->>'at', recipient, 3",
+    )
+
+
+def test_a_customer_is_made_by_real_processes(control_plane: Plane, tmp_path: Path) -> None:
+    """From an organization to a key, each command prints the one JSON document that is promised."""
+    env = {"INGEST_POSTGRES_DSN": control_plane.owner, "INGEST_DATA_DIR": str(tmp_path)}
+
+    def run(*args: str) -> dict[str, str]:
+        done = run_command([*args, "--json"], env)
+        assert (done.returncode, done.stderr) == (0, "")
+        found: dict[str, str] = json.loads(done.stdout)
+        return found
+
+    org = run("orgs", "create", "--name", "Acme", "--contact", "ops@acme.example")
+    project = run("projects", "create", "--org", org["id"], "--name", "Shop")
+    app = run("apps", "create", "--project", project["id"], "--name", "iOS")
+    named = run("apps", "create", "--project", project["id"], "--name", "Android", "--id", "app_android")
+    scopes = ("--scope", "events:write", "--scope", "keys:read")
+    key = run("keys", "create", "--org", org["id"], "--env", "live", *scopes)
+    parts = parse(key["key"])
+    rows = execute(
+        control_plane.owner, "SELECT secret_hash, env, scopes, tier FROM api_keys WHERE id = %s", (key["id"],)
+    )
+
+    assert [set(each) for each in (org, project, app, named, key)] == [{"id"}] * 4 + [{"id", "key"}]
+    assert [each["id"][:4] for each in (org, project, app)] == ["org_", "prj_", "app_"]
+    assert named == {"id": "app_android"}
+    assert parts is not None
+    assert key["key"].startswith(f"lp_live_{key['id']}.")
+    assert matches(parts.secret, rows[0][0])
+    assert rows[0][1:] == ("live", ["events:write", "keys:read"], "standard")
+    assert [row[0] for row in audit(control_plane)] == [
+        "organization.created",
+        "project.created",
+        "app.created",
+        "app.created",
+        "key.created",
+    ]
+    assert {row[3] for row in audit(control_plane)} == {org["id"]}
+    assert parts.secret not in repr(execute(control_plane.owner, "SELECT * FROM audit_events"))
+
+
+@pytest.mark.parametrize("target", ["key", "app", "organization", "global"])
+def test_a_kill_is_turned_on_and_off_with_a_trace(
+    ingest: Run, control_plane: Plane, shop: Customer, target: str
+) -> None:
+    """Each turn leaves an audit event and messages to all concerned; a turn to where it stands leaves nothing."""
+    other = customer(control_plane.owner, "app_other").organization_id
+    scope = "key" if target == "app" else target
+    target_id = {"key": shop.key_id, "app": shop.app_id, "organization": shop.organization_id, "global": None}[target]
+    concerned = sorted([shop.organization_id, other]) if target == "global" else [shop.organization_id]
+    before, ids = len(audit(control_plane)), [target_id] if target_id else []
+
+    for state, killed in (("on", True), ("off", False)):
+        first = ingest("kill", state, scope, *ids, *WHY, "--json").json()
+        second = ingest("kill", state, scope, *ids, *WHY, "--json").json()
+        assert first == {"scope": scope, "id": target_id, "killed": killed, "changed": True}
+        assert second == {**first, "changed": False}
+
+    organization_id = None if target == "global" else shop.organization_id
+    assert audit(control_plane)[before:] == [
+        (f"{target}.{verb}", "operator:kim", target_id or "global", organization_id, "leaked")
+        for verb in ("killed", "lifted")
+    ]
+    assert outbox(control_plane) == [
+        row
+        for state in ("on", "off")
+        for row in [
+            *((f"kill_switch.{state}", "organization", each) for each in concerned),
+            (f"kill_switch.{state}", "support", organization_id),
+        ]
+    ]
+
+
+def test_kills_are_listed(ingest: Run, shop: Customer) -> None:
+    """`kill list` shows what is on above the single key, `apps list` and `keys list` the rest."""
+    ingest("kill", "on", "organization", shop.organization_id, *WHY)
+    ingest("kill", "on", "global", *WHY)
+    ingest("kill", "on", "key", shop.key_id, *WHY)
+    ingest("kill", "on", "key", shop.app_id, *WHY)
+    kills = ingest("kill", "list", "--json").json()
+
+    assert [(each["scope"], each["organization_id"], each["reason"], each["actor"]) for each in kills] == [
+        ("organization", shop.organization_id, "leaked", "operator:kim"),
+        ("global", None, "leaked", "operator:kim"),
+    ]
+    assert ingest("keys", "list", "--json").json()[0]["kill_switch"]
+    assert ingest("apps", "list", "--json").json()[0]["kill_switch"]
+    assert "killed" in ingest("apps", "list").out
+    assert "leaked" in ingest("kill", "list").out
+
+
+def test_a_key_is_rotated_and_revoked(ingest: Run, control_plane: Plane, shop: Customer) -> None:
+    """The new secret is the one that counts; a revoked key is never revived, and a second revocation does nothing."""
+    before = len(audit(control_plane))
+    new = ingest("keys", "rotate", shop.key_id, "--actor", "kim", "--json").json()
+    parts = parse(new["key"])
+    assert parts is not None
+    assert new["id"] == parts.key_id == shop.key_id
+    assert matches(parts.secret, execute(control_plane.owner, "SELECT secret_hash FROM api_keys")[0][0])
+
+    first = ingest("keys", "revoke", shop.key_id, *WHY, "--json").json()
+    second = ingest("keys", "revoke", shop.key_id, *WHY, "--json").json()
+
+    assert not first["is_active"]
+    assert first["revoked_at"] == second["revoked_at"]
+    assert "revoked" in ingest("keys", "rotate", shop.key_id, "--actor", "kim").failure()
+    assert audit(control_plane)[before:] == [
+        ("key.rotated", "operator:kim", shop.key_id, shop.organization_id, None),
+        ("key.revoked", "operator:kim", shop.key_id, shop.organization_id, "leaked"),
+    ]
+
+
+def test_an_app_is_changed_and_revoked(ingest: Run, control_plane: Plane, shop: Customer, tmp_path: Path) -> None:
+    """Options come from a file, and what is left out gets its default; a revoked app stays one."""
+    options = tmp_path / "options.toml"
+    options.write_text('events_per_minute_max = 5\n[forward.meta]\nenabled = true\ndataset_id = "1"\n')
+    changed = ingest("apps", "change", shop.app_id, "--environment", "eu", "--options", str(options), "--json").json()
+    listed = ingest("apps", "list", "--json").json()
+    reset = ingest("apps", "change", shop.app_id, "--json").json()
+    revoked = ingest("apps", "revoke", shop.app_id, *WHY, "--json").json()
+    again = ingest("apps", "revoke", shop.app_id, *WHY, "--json").json()
+
+    assert changed["environment"] == "eu"
+    assert changed["options"]["events_per_minute_max"] == 5
+    assert listed[0]["forward"]["meta"]["dataset_id"] == "1"
+    assert (reset["environment"], reset["options"]) == (None, {})
+    assert not revoked["is_active"]
+    assert revoked == again == ingest("apps", "show", shop.app_id, "--json").json()
+    assert [row[0] for row in audit(control_plane)[-3:]] == ["app.changed", "app.changed", "app.revoked"]
+    assert audit(control_plane)[-1][1:] == ("operator:kim", shop.app_id, shop.organization_id, "leaked")
+
+
+def test_everything_is_listed_and_shown(ingest: Run, shop: Customer) -> None:
+    """Lists hold what `show` shows; no list shows what a key is checked against."""
+    (org,) = ingest("orgs", "list", "--json").json()
+    (project,) = ingest("projects", "list", "--org", shop.organization_id, "--json").json()
+    (key,) = ingest("keys", "list", "--org", shop.organization_id, "--json").json()
+
+    assert org == ingest("orgs", "show", shop.organization_id, "--json").json()
+    assert project == ingest("projects", "show", shop.project_id, "--json").json()
+    assert key == ingest("keys", "show", shop.key_id, "--json").json()
+    assert (org["contact"], project["organization_id"], key["id"]) == (
+        "ops@acme.example",
+        shop.organization_id,
+        shop.key_id,
+    )
+    assert "secret_hash" not in key
+    assert ingest("projects", "list", "--org", "org_none", "--json").json() == []
+    for words in (("orgs", "list"), ("projects", "list"), ("keys", "list"), ("keys", "show", shop.key_id)):
+        done = ingest(*words)
+        assert (done.code, done.err) == (0, "")
+        assert shop.organization_id in done.out
+
+
+def test_a_contact_is_changed(ingest: Run, control_plane: Plane, shop: Customer) -> None:
+    """The new contact is in force, and who changed it is written down."""
+    done = ingest("orgs", "contact", shop.organization_id, "--to", "https://acme.example/hook")
+
+    assert (done.code, done.err) == (0, "")
+    assert ingest("orgs", "show", shop.organization_id, "--json").json()["contact"] == "https://acme.example/hook"
+    assert audit(control_plane)[-1][0] == "organization.changed"
+
+
+def test_registry_commands_read_the_database(ingest: Run, control_plane: Plane, shop: Customer) -> None:
+    """`apps check` counts the apps and finds options that do not hold up, which hide no app from `apps list`."""
+    assert ingest("apps", "check") == (0, "ok: 1 apps\n", "")
+    assert ingest("apps", "list", "--json").json()[0]["organization_id"] == shop.organization_id
+    execute(control_plane.owner, """UPDATE apps SET options = '{"web_url": "ftp://secret"}'""")
+    refused = ingest("apps", "check").failure()
+
+    assert shop.app_id in refused
+    assert "secret" not in refused
+    listed = ingest("apps", "list", "--json")
+    assert (listed.code, json.loads(listed.out)[0]["id"]) == (0, shop.app_id)
+    assert listed.err == f"warning: {refused.removeprefix('ingest: ')}\n"
+
+
+WRONG: list[tuple[Sequence[str], Sequence[str]]] = [
+    (["orgs", "show", "org_none"], ["no such organization"]),
+    (["orgs", "create", "--name", "A", "--contact", "nobody"], ["e-mail address or a URL"]),
+    (["orgs", "create", "--name", "A", "--contact", f"a@b.example{'x' * 3_000}"], ["e-mail address or a URL"]),
+    (["orgs", "create", "--name", "", "--contact", "a@b.example"], ["organizations_name_check"]),
+    (["orgs", "create", "--name", "A" * 201, "--contact", "a@b.example"], ["organizations_name_check"]),
+    (["orgs", "create", "--name", "\udcff", "--contact", "a@b.example"], ["UTF-8"]),
+    (["orgs", "contact", "org_none", "--to", "a@b.example"], ["no such organization"]),
+    (["orgs", "contact", "ORG", "--to", "nobody"], ["e-mail address or a URL"]),
+    (["projects", "create", "--org", "org_none", "--name", "A"], ["no such organization"]),
+    (["projects", "show", "prj_none"], ["no such project"]),
+    (["apps", "create", "--project", "prj_none", "--name", "A"], ["no such project"]),
+    (["apps", "create", "--project", "PRJ", "--name", "A", "--id", "app_a"], ["with this id already"]),
+    (["apps", "create", "--project", "PRJ", "--name", "A", "--id", "a b"], ["apps_id_check"]),
+    (["apps", "create", "--project", "PRJ", "--name", "A", "--environment", "a b"], ["apps_environment_check"]),
+    (["apps", "create", "--project", "PRJ"], ["--name"]),
+    (["apps", "show", "app_none"], ["no such app"]),
+    (["apps", "change", "app_none"], ["no such app"]),
+    (["apps", "revoke", "app_none", *WHY], ["no such app"]),
+    (["keys", "create", "--org", "org_none", "--env", "live", "--scope", "keys:read"], ["no such organization"]),
+    (["keys", "create", "--org", "ORG", "--env", "live"], ["--scope"]),
+    (["keys", "create", "--org", "ORG", "--env", "beta", "--scope", "keys:read"], ["--env"]),
+    (["keys", "create", "--org", "ORG", "--env", "live", "--scope", "everything"], ["--scope"]),
+    (
+        ["keys", "create", "--org", "ORG", "--env", "live", "--scope", "keys:read", "--name", ""],
+        ["api_keys_name_check"],
+    ),
+    (["keys", "show", NO_KEY], ["no such key"]),
+    (["keys", "rotate", NO_KEY, "--actor", "kim"], ["no such key"]),
+    (["keys", "revoke", NO_KEY, *WHY], ["no such key"]),
+    (["keys", "revoke", "KEY", "--reason", "leaked"], ["--actor"]),
+    (["kill", "on", "key", NO_KEY, *WHY], ["no such key"]),
+    (["kill", "on", "key", "app_none", *WHY], ["no such app"]),
+    (["kill", "on", "organization", "org_none", *WHY], ["no such organization"]),
+    (["kill", "off", "organization", "org_none", *WHY], ["no such organization"]),
+    (["kill", "on", "global", "org_none", *WHY], ["takes no ID"]),
+    (["kill", "on", "key", *WHY], ["need one"]),
+    (["kill", "on", "planet", *WHY], ["planet"]),
+    (["kill", "on", "global", "--actor", "kim"], ["--reason"]),
+    (["kill", "on", "global", "--reason", "r"], ["--actor"]),
+    (["kill", "on", "global", "--reason", "", "--actor", "kim"], ["reason"]),
+    (["kill", "on", "global", "--reason", "r" * 501, "--actor", "kim"], ["reason"]),
+    (["kill", "on", "global", "--reason", "r", "--actor", ""], ["actor"]),
+    (["kill", "on", "global", "--reason", "r", "--actor", "k" * 300], ["actor"]),
+]
+
+
+def test_what_is_wrong_is_told_in_a_line_and_changes_nothing(ingest: Run, control_plane: Plane, shop: Customer) -> None:
+    """Unknown ids, values that do not hold up and missing words: exit code 1, one line, no trace in the database."""
+    before = audit(control_plane)
+    names = {"ORG": shop.organization_id, "PRJ": shop.project_id, "KEY": shop.key_id}
+    for args, words in WRONG:
+        line = ingest(*(names.get(word, word) for word in args)).failure()
+        assert all(word in line for word in words), (args, line)
+        assert "psycopg" not in line
+
+    assert audit(control_plane) == before
+    assert outbox(control_plane) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"events_per_minute_max = 'many'",
+        b"no_such_option = 1",
+        b"[forward.meta]\nenabled = true",
+        b"web_url = 'ftp://x'",
+        b"= broken",
+        b"\xff\xfe",
+    ],
+)
+def test_options_that_do_not_hold_up_are_refused(ingest: Run, shop: Customer, tmp_path: Path, content: bytes) -> None:
+    """A faulty options file changes nothing and is told in a line."""
+    options = tmp_path / "options.toml"
+    options.write_bytes(content)
+    create = ("apps", "create", "--project", shop.project_id, "--name", "A", "--options", str(options))
+
+    assert "options do not hold up" in ingest(*create).failure()
+    assert "options do not hold up" in ingest("apps", "change", shop.app_id, "--options", str(options)).failure()
+    assert len(ingest("apps", "list", "--json").json()) == 1
+
+
+def test_an_options_file_that_is_not_there_is_told(ingest: Run, shop: Customer, tmp_path: Path) -> None:
+    """A path that leads nowhere is an error of one line."""
+    missing = str(tmp_path / "none.toml")
+
+    assert "none.toml" in ingest("apps", "change", shop.app_id, "--options", missing).failure()
+
+
+EVERY_COMMAND = (
+    ("orgs", "list"),
+    ("projects", "list"),
+    ("apps", "list"),
+    ("apps", "check"),
+    ("keys", "list"),
+    ("kill", "list"),
+    ("audit",),
+    ("orgs", "create", "--name", "A", "--contact", "a@b.example"),
+    ("kill", "on", "global", *WHY),
+    ("retention", "run"),
+)
+
+
+def test_a_missing_schema_is_told(command: Run, database: str) -> None:
+    """Before the first migration each command says what to do."""
+    for args in EVERY_COMMAND:
+        assert "ingest migrate" in command(args, database).failure(), args
+
+
+def test_a_database_that_is_away_is_told(command: Run) -> None:
+    """With nobody on the port each command says so."""
+    (port,) = free_ports(1)
+    for args in (("orgs", "list"), ("kill", "on", "global", *WHY), ("retention", "run")):
+        line = command(args, f"postgresql://nobody:secret@127.0.0.1:{port}/edge").failure()
+        assert "cannot be reached" in line
+        assert "secret" not in line
+
+
+def test_a_database_that_stands_still_is_told(command: Run, own_postgres: PostgresServer, own_plane: Plane) -> None:
+    """A server that does not answer does not hold a command for ever."""
+    own_postgres.pause()
+    for args in (("orgs", "list"), ("kill", "on", "global", *WHY)):
+        assert "does not answer in time" in command(args, own_plane.owner).failure()
+
+
+def test_a_setting_that_is_missing_or_wrong_is_told(command: Run) -> None:
+    """Without a database's address, or with one that is none, each command names the variable."""
+    for args in EVERY_COMMAND:
+        assert "INGEST_POSTGRES_DSN" in command(args, None).failure(), args
+        assert "INGEST_POSTGRES_DSN" in command(args, "nonsense").failure(), args
+
+
+def test_a_role_without_rights_is_told(command: Run, control_plane: Plane) -> None:
+    """The edge's own login may make and delete nothing."""
+    for args in (("orgs", "create", "--name", "A", "--contact", "a@b.example"), ("kill", "on", "global", *WHY)):
+        assert "may not do this" in command(args, control_plane.serving).failure()
+
+
+def test_check_tells_what_would_not_work(command: Run, control_plane: Plane, tmp_path: Path) -> None:
+    """Faults end with exit code 1, each in a line of its own; warnings alone do not."""
+    (port,) = free_ports(1)
+    away = f"postgresql://nobody@127.0.0.1:{port}/edge"
+    private = "postgresql://nobody@192.0.2.1/edge"
+
+    good = command(["check"], control_plane.serving)
+    assert good == (0, "ok\n", "")
+    execute(control_plane.owner, "DELETE FROM alembic_version")
+    assert_fault(command(["check"], control_plane.serving), "ingest migrate")
+    execute(control_plane.owner, "REVOKE SELECT ON alembic_version FROM ingest_serving")
+    assert_fault(command(["check"], control_plane.serving), "ingest_serving")
+    execute(control_plane.owner, "DROP TABLE alembic_version")
+    assert_fault(command(["check"], control_plane.owner), "ingest migrate")
+    assert_fault(command(["check"], away), "cannot be reached")
+    assert_fault(command(["check"], None), "no app would be known")
+    assert "sslmode" in command(["check"], private).failure()
+    apps = tmp_path / "apps.toml"
+    apps.write_text('[apps.app_a]\nproject_id = "prj_a"\norganization_id = "org_a"\n')
+    assert command(["check"], None, APPS_FILE=str(apps)) == (0, "ok\n", "")
+    warned = command(["check"], None, APPS_FILE=str(apps), KAFKA_ALLOW_SINGLE_COPY="true")
+    assert (warned.code, warned.out.splitlines()[-1]) == (0, "ok")
+    assert warned.out.startswith("warning: ")
+    apps.write_text("[apps.app_a]\nproject_id = 1\n")
+    assert_fault(command(["check"], None, APPS_FILE=str(apps)), "INGEST_APPS_FILE")
+
+
+def assert_fault(done: Done, *words: str) -> None:
+    """Check that one fault was found, and what it tells."""
+    (fault,) = done.out.splitlines()
+    (line,) = done.err.splitlines()
+    assert done.code == 1
+    assert fault.startswith("fault: ")
+    assert line.startswith("ingest: 1 of")
+    for word in words:
+        assert word in fault
+
+
+def days(plane: Plane) -> list[str]:
+    """Return the partitions of the request log."""
+    return [
+        name
+        for (name,) in execute(
+            plane.owner,
+            "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'request_log'::regclass ORDER BY 1",
+        )
+    ]
+
+
+def fill(plane: Plane, ages: Sequence[int]) -> None:
+    """Make a partition for each age in days, with a row in it."""
+    today = datetime.now(UTC).date()
+    for age in ages:
+        day = today - timedelta(days=age)
+        make: Any = (
+            f"CREATE TABLE request_log_{day:%Y%m%d} PARTITION OF request_log"
+            f" FOR VALUES FROM ('{day} 00:00+00') TO ('{day + timedelta(days=1)} 00:00+00')"
+        )
+        execute(plane.owner, make)
+        execute(
+            plane.owner,
+            "INSERT INTO request_log VALUES (%s, %s, NULL, NULL, NULL, NULL, '/', 'GET', 200, NULL, 1, 0, 0)",
+            (f"{day} 12:00+00", f"req_{age}"),
+        )
+
+
+def test_retention_lets_go_of_what_is_old_and_of_nothing_else(
+    ingest: Run, control_plane: Plane, shop: Customer
+) -> None:
+    """Days of the request log, audit events and delivered messages go after their time, what is younger stays."""
+    fill(control_plane, [0, 1, REQUEST_LOG_DAYS - 1, REQUEST_LOG_DAYS, REQUEST_LOG_DAYS + 1, 400])
+    kept = execute(control_plane.owner, "SELECT id FROM audit_events ORDER BY id")
+    for name, age in (("old", AUDIT_DAYS + 1), ("young", AUDIT_DAYS - 1)):
+        execute(
+            control_plane.owner,
+            "INSERT INTO audit_events (id, at, actor, action, target_type, target_id)"
+            " VALUES (%s, now() - make_interval(days => %s), 'operator:kim', 'app.changed', 'app', 'app_a')",
+            (f"zz_{name}", age),
+        )
+    for name, delivered in (("old", MESSAGE_DAYS + 1), ("young", MESSAGE_DAYS - 1), ("waiting", None)):
+        execute(
+            control_plane.owner,
+            "INSERT INTO outbox (id, message_id, recipient, payload, created_at, delivered_at)"
+            " VALUES (%s, 'm', 'support', '{}', now() - interval '5 years', now() - make_interval(days => %s))",
+            (name, delivered),
+        )
+    first = ingest("retention", "run", "--json").json()
+    second = ingest("retention", "run", "--json").json()
+    rows = {row for (row,) in execute(control_plane.owner, "SELECT request_id FROM request_log")}
+
+    assert first == {"request_log_days": 2, "audit_events": 1, "messages": 1}
+    assert second == {"request_log_days": 0, "audit_events": 0, "messages": 0}
+    assert rows == {"req_0", "req_1", f"req_{REQUEST_LOG_DAYS - 1}", f"req_{REQUEST_LOG_DAYS}"}
+    assert len(days(control_plane)) == 4
+    assert execute(control_plane.owner, "SELECT id FROM audit_events ORDER BY id") == [*kept, ("zz_young",)]
+    assert {row for (row,) in execute(control_plane.owner, "SELECT id FROM outbox")} == {"young", "waiting"}
+    assert shop.app_id == "app_a"
+
+
+def test_retention_goes_on_where_one_was_stopped_and_in_many_batches(ingest: Run, control_plane: Plane) -> None:
+    """More rows than one batch holds go in one run."""
+    execute(
+        control_plane.owner,
+        "INSERT INTO audit_events (id, at, actor, action, target_type, target_id) SELECT 'aud_' || n,"
+        " now() - interval '3 years', 'operator:kim', 'app.changed', 'app', 'app_a' FROM generate_series(1, 25000) n",
+    )
+
+    assert ingest("retention", "run", "--json").json()["audit_events"] == 25_000
+    assert audit(control_plane) == []
+
+
+@pytest.fixture
+def _writing(control_plane: Plane) -> Iterator[list[str]]:
+    """Insert rows of today and of an old day without a pause."""
+    ended, written = threading.Event(), list[str]()
+
+    def write() -> None:
+        number = 0
+        while not ended.is_set():
+            execute(
+                control_plane.owner,
+                "INSERT INTO request_log VALUES (now(), %s, NULL, NULL, NULL, NULL, '/', 'GET', 200, NULL, 1, 0, 0)",
+                (f"new_{number}",),
+            )
+            written.append(f"new_{number}")
+            number += 1
+
+    fill(control_plane, [0, *range(40, 60)])
+    writer = threading.Thread(target=write)
+    writer.start()
+    yield written
+
+    ended.set()
+    writer.join()
+
+
+def test_retention_is_safe_while_rows_are_written(ingest: Run, control_plane: Plane, _writing: list[str]) -> None:  # noqa: PT019 - its value is looked at
+    """Writers lose nothing while days are dropped beside them, and two runs at once both succeed."""
+    done = ingest("retention", "run", "--json").json()
+    known = list(_writing)
+    rows = {row for (row,) in execute(control_plane.owner, "SELECT request_id FROM request_log")}
+
+    assert done["request_log_days"] == 20
+    assert len(days(control_plane)) == 1
+    assert set(known) <= rows
+
+
+def test_two_runs_of_retention_at_once_both_succeed(control_plane: Plane, tmp_path: Path) -> None:
+    """Together they drop every old day once."""
+    fill(control_plane, range(40, 80))
+    env = {"INGEST_POSTGRES_DSN": control_plane.owner, "INGEST_DATA_DIR": str(tmp_path)}
+    ends: list[int] = []
+    runs = [
+        threading.Thread(target=lambda: ends.append(run_command(["retention", "run", "--json"], env).returncode))
+        for _ in range(3)
+    ]
+    for each in runs:
+        each.start()
+    for each in runs:
+        each.join()
+
+    assert ends == [0, 0, 0]
+    assert days(control_plane) == []
