@@ -13,9 +13,10 @@ import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import sqrt
 from pathlib import Path
 from random import Random
-from statistics import fmean, median
+from statistics import NormalDist, fmean, median, variance
 from typing import Final, NamedTuple
 
 import click
@@ -31,6 +32,15 @@ from ingest.control.secrets import PartnerKey, hash_secret, mint
 from ingest.db.migrate import migrate
 
 PERMUTATIONS: Final = 20_000
+PERMUTED_MAX: Final = 400
+"""Values of a kind up to which assignments are drawn; from there on means are normal enough."""
+
+TURNED_AWAY_FACTOR: Final = 10
+"""Answers without a check that are timed for each check, being so much faster."""
+
+FILLERS: Final = 14
+"""Callers that keep all checks taken."""
+
 TOLD_APART_BELOW: Final = 0.001
 """The share of random assignments with a larger difference, below which the two kinds count as told apart."""
 
@@ -103,6 +113,10 @@ async def _measure(url: str, key: PartnerKey, samples: int, seconds: float) -> b
             told |= comparison.p_value < TOLD_APART_BELOW
             medians = f"wrong secret {comparison.known_ms:.2f} ms, {name} {comparison.other_ms:.2f} ms"
             click.echo(f"{medians} (medians of {samples}), p = {comparison.p_value:.4f}")
+        away = await _compare_turned_away(client, key, samples)
+        told |= away.p_value < TOLD_APART_BELOW
+        medians = f"turned away: wrong secret {away.known_ms:.3f} ms, unknown key {away.other_ms:.3f} ms"
+        click.echo(f"{medians} (medians of {samples * TURNED_AWAY_FACTOR}), p = {away.p_value:.4f}")
         click.echo("\n| requests | p50 ms | p99 ms | answered | refused |\n| --- | --- | --- | --- | --- |")
         for flooded in (False, True):
             for name, passing in (await _pass(client, key, seconds, flooded=flooded)).items():
@@ -111,6 +125,30 @@ async def _measure(url: str, key: PartnerKey, samples: int, seconds: float) -> b
                     f" {passing.answered} | {passing.refused} |"
                 )
     return told
+
+
+async def _compare_turned_away(client: httpx.AsyncClient, key: PartnerKey, samples: int) -> Comparison:
+    """Time how fast wrong keys are turned away while all checks are taken: what is left then is the database's part."""
+    ending = asyncio.Event()
+
+    async def fill() -> None:
+        while not ending.is_set():
+            await _whoami(client, mint("live"))
+
+    filling = [asyncio.create_task(fill()) for _ in range(FILLERS)]
+    random = Random(secrets.randbits(64))
+    known: list[float] = []
+    unknown: list[float] = []
+    while min(len(known), len(unknown)) < samples * TURNED_AWAY_FACTOR:
+        is_known = random.random() < 0.5
+        sent = mint("live", key.key_id) if is_known else mint("live")
+        begun = time.perf_counter()
+        answer = await _whoami(client, sent)
+        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            (known if is_known else unknown).append((time.perf_counter() - begun) * 1_000)
+    ending.set()
+    await asyncio.gather(*filling)
+    return Comparison(median(known), median(unknown), _p_value(known, unknown, random))
 
 
 async def _compare(client: httpx.AsyncClient, key: PartnerKey, samples: int) -> dict[str, Comparison]:
@@ -137,7 +175,10 @@ async def _compare(client: httpx.AsyncClient, key: PartnerKey, samples: int) -> 
 
 
 def _p_value(one: Sequence[float], other: Sequence[float], random: Random) -> float:
-    """Return how often a random assignment gives means at least as far apart: a permutation test."""
+    """Return how often chance alone gives means as far apart: by permutations, for many values by Welch's test."""
+    if len(one) > PERMUTED_MAX:
+        error = sqrt(variance(one) / len(one) + variance(other) / len(other))
+        return 2 * NormalDist().cdf(-abs(fmean(one) - fmean(other)) / error)
     seen = abs(fmean(one) - fmean(other))
     pool, count = [*one, *other], len(one)
     total = sum(pool)

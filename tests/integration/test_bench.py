@@ -85,7 +85,7 @@ def test_the_figures_on_keys() -> None:
     )
 
     assert run.returncode in {0, 1}, run.stderr
-    assert run.stdout.count("p = ") == 2, run.stderr
+    assert run.stdout.count("p = ") == 3, run.stderr
     for kind in ("good key", "SDK", "good key in the flood", "SDK in the flood", "wrong key in the flood"):
         assert f"| {kind} |" in run.stdout
 
