@@ -11,10 +11,12 @@ from aiokafka.errors import KafkaError
 
 _POLL_MS: Final = 200
 _RETRY_S: Final = 0.5
+_LIFE_S: Final = 15.0
+"""How long one consumer reads: among brokers that are hurt some never find back, and a new one always does."""
 
 
 class Watch:
-    """Reads `topic` from its beginning until it is closed; a topic that is deleted and made anew is read again."""
+    """Reads `topic` from its beginning again and again, until it is closed, each record counted once."""
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         self._bootstrap = bootstrap
@@ -34,8 +36,9 @@ class Watch:
 
     async def _run(self) -> None:
         while True:
-            with contextlib.suppress(KafkaError, OSError):
-                await self._read()
+            with contextlib.suppress(KafkaError, OSError, AssertionError, LookupError, TimeoutError):
+                async with asyncio.timeout(_LIFE_S):
+                    await self._read()
             await asyncio.sleep(_RETRY_S)
 
     async def _read(self) -> None:

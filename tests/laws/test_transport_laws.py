@@ -25,7 +25,7 @@ from ingest.transport.contract import (
 from tests.laws.worlds import FallbackWorld, KafkaWorld, LocalLogWorld, MemoryWorld, World
 
 NOW_MS = 1_767_225_600_000
-WAIT_MS = 10_000
+WAIT_MS = 30_000
 """Longest wait for records that are known to come; tests that expect none do not wait."""
 
 
