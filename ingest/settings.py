@@ -37,8 +37,8 @@ from ingest.setting import (
     text,
 )
 
-Role = Literal["dev", "serve", "notify", "tool"]
-"""Who reads the settings: `dev` generates missing keys, `serve` and `notify` need theirs, `tool` is any other."""
+Role = Literal["dev", "serve", "persist", "notify", "tool"]
+"""Who reads the settings: `dev` generates missing keys, `tool` needs none, the others need theirs."""
 
 SDK_TIMEOUT_MS = 10_000
 """SDKs give up a request after this time."""

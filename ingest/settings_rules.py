@@ -152,7 +152,7 @@ RULES = (
         " INGEST_POSTGRES_NETWORK_PRIVATE says that the network is private",
     ),
     Rule(
-        lambda it, role: role != "serve" or it.spool_key is not None,
+        lambda it, role: role not in {"serve", "persist"} or it.spool_key is not None,
         "INGEST_SPOOL_KEY or INGEST_SPOOL_KEY_FILE is needed, because the local log and the spool are sealed; only"
         " `ingest dev` generates one",
     ),

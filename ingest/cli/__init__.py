@@ -8,17 +8,20 @@ import click
 from ingest.cli.apps import apps
 from ingest.cli.audit import audit
 from ingest.cli.check import check
+from ingest.cli.dead_letters import dead_letters
 from ingest.cli.dev import dev
 from ingest.cli.keys import keys
 from ingest.cli.kill import kill
 from ingest.cli.migrate import migrate
 from ingest.cli.notify import notify
 from ingest.cli.orgs import orgs
+from ingest.cli.persist import persist
 from ingest.cli.projects import projects
 from ingest.cli.retention import retention
 from ingest.cli.serve import serve, worker
 from ingest.cli.settings import settings
 from ingest.cli.spool import spool
+from ingest.cli.sql import sql
 from ingest.cli.tail import tail
 from ingest.cli.topics import topics
 from ingest.control.record import ControlError
@@ -42,6 +45,7 @@ for command in (
     dev,
     serve,
     worker,
+    persist,
     notify,
     migrate,
     tail,
@@ -55,6 +59,8 @@ for command in (
     retention,
     check,
     spool,
+    dead_letters,
+    sql,
     settings,
 ):
     cli.add_command(command)

@@ -10,7 +10,7 @@ import click
 import uvloop
 
 import ingest
-from ingest.cli.dev_database import DevDatabase, dev_database, notifying
+from ingest.cli.dev_database import DevDatabase, beside, dev_database
 from ingest.cli.environment import DEV_FILE, read_settings
 from ingest.cli.serve import serve_alone
 from ingest.settings import Settings
@@ -48,7 +48,8 @@ def dev(*, kafka: bool) -> None:
         _generate_key(settings)
         if settings.postgres_dsn is not None:
             own = settings.postgres_dsn.reveal()
-            stack.enter_context(notifying(database.notify_dsn if database else own))
+            stack.enter_context(beside("notify", "--console", dsn=database.notify_dsn if database else own))
+            stack.enter_context(beside("persist", "--dev", dsn=database.persist_dsn if database else own))
         with _told_to_other_commands(settings, {**given, **operators}):
             uvloop.run(serve_alone(settings, lambda *ports: click.echo(_announcement(settings, *ports), err=True)))
 

@@ -13,9 +13,10 @@ import psycopg
 from psycopg import sql
 
 DATABASE: Final = "ingest"
-_NOTIFY_STOP_S: Final = 12.0
+_STOP_S: Final = 12.0
 _SERVING: Final = "ingest_dev_edge"
 _NOTIFYING: Final = "ingest_dev_notify"
+_PERSISTING: Final = "ingest_dev_persist"
 
 _DEMO: Final[LiteralString] = """
     INSERT INTO organizations (id, name, contact) VALUES ('org_demo', 'Demo', 'demo@example.com')
@@ -26,11 +27,12 @@ _DEMO: Final[LiteralString] = """
 
 
 class DevDatabase(NamedTuple):
-    """The same database for three kinds of users: its owner, a serving process, and whoever delivers messages."""
+    """The same database for its users: its owner, serving processes, who delivers messages, and who writes rows."""
 
     owner_dsn: str
     serving_dsn: str
     notify_dsn: str
+    persist_dsn: str
 
 
 @contextlib.contextmanager
@@ -50,32 +52,33 @@ def dev_database(folder: Path) -> Iterator[DevDatabase]:
                 server.create_database(DATABASE)
             owner_dsn = server.dsn(DATABASE)
             migrate(owner_dsn)
-            passwords = {role: secrets.token_urlsafe(24) for role in (_SERVING, _NOTIFYING)}
+            passwords = {role: secrets.token_urlsafe(24) for role in (_SERVING, _NOTIFYING, _PERSISTING)}
             with psycopg.connect(owner_dsn) as connection:
                 connection.execute(_DEMO)
                 _login(connection, _SERVING, "ingest_serving", passwords[_SERVING])
                 _login(connection, _NOTIFYING, "ingest_notify", passwords[_NOTIFYING])
+                _login(connection, _PERSISTING, "ingest_persist", passwords[_PERSISTING])
             yield DevDatabase(
                 owner_dsn,
                 server.dsn(DATABASE, _SERVING, passwords[_SERVING]),
                 server.dsn(DATABASE, _NOTIFYING, passwords[_NOTIFYING]),
+                server.dsn(DATABASE, _PERSISTING, passwords[_PERSISTING]),
             )
     except DevServiceError as error:
         raise click.ClickException(str(error)) from None
 
 
 @contextlib.contextmanager
-def notifying(dsn: str) -> Iterator[None]:
-    """Run the process that delivers messages about kill switches, beside the serving one, as in production."""
+def beside(*command: str, dsn: str) -> Iterator[None]:
+    """Run another of our processes beside the serving one, as in production, on the database as it may use it."""
     from devservices.child import Child  # noqa: PLC0415 - only a checkout has it
 
     kept = {name: value for name, value in os.environ.items() if name != "INGEST_APPS_FILE"}
-    command = [sys.executable, "-m", "ingest", "notify", "--console"]
-    child = Child(command, stdout=None, env={**kept, "INGEST_POSTGRES_DSN": dsn})
+    child = Child([sys.executable, "-m", "ingest", *command], stdout=None, env={**kept, "INGEST_POSTGRES_DSN": dsn})
     try:
         yield
     finally:
-        child.stop(_NOTIFY_STOP_S)
+        child.stop(_STOP_S)
 
 
 def _login(connection: psycopg.Connection, login: str, role: str, password: str) -> None:

@@ -20,10 +20,6 @@ DEADLINE_MS: Final = 3_000
 
 _CONNECT_S: Final = 3
 _KEEPALIVES: Final = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 8_000}
-# A little longer than our own deadline, so that nothing works on in the server for nobody.
-_SESSION: Final = (
-    f"-c statement_timeout={DEADLINE_MS} -c idle_in_transaction_session_timeout={2 * DEADLINE_MS} -c timezone=UTC"
-)
 _RECONNECT_S: Final = 0.5
 """Time after which the pool leaves a lost connection to the next caller, so that none waits for its growing pauses."""
 
@@ -70,6 +66,13 @@ def connection_arguments(dsn: str, name: str) -> dict[str, Any]:
     }
 
 
+def _session(deadline_ms: int) -> str:
+    """Return the server's own bounds, so that nothing works on there for nobody."""
+    return (
+        f"-c timezone=UTC -c statement_timeout={deadline_ms} -c idle_in_transaction_session_timeout={2 * deadline_ms}"
+    )
+
+
 class Database:
     """A pool of connections as one process uses it; opening it waits for nothing.
 
@@ -80,7 +83,7 @@ class Database:
     def __init__(self, dsn: str, name: str, *, connections_max: int = 4, deadline_ms: int = DEADLINE_MS) -> None:
         self._pool = AsyncConnectionPool(
             dsn,
-            kwargs={**connection_arguments(dsn, name), "options": _SESSION},
+            kwargs={**connection_arguments(dsn, name), "options": _session(deadline_ms)},
             min_size=1,
             max_size=connections_max,
             timeout=deadline_ms / 1000,

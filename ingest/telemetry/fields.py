@@ -53,6 +53,9 @@ FIELDS: Final = {
     "offset": "position in the partition",
     "records": "number of records",
     "count": "how many",
+    "inserted": "rows that were new",
+    "repeated": "rows that were there already",
+    "set_aside": "records that can never be used",
     "age_ms": "how old",
     "duration_ms": "how long",
 }

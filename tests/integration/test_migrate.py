@@ -23,7 +23,15 @@ from tests.support.control import Plane, execute
 
 PROCESSES = 4
 
+EVENTS = (
+    "app_id:text event_id:text ts:timestamptz project_id:text organization_id:text name:text received_at:timestamptz"
+    " user_id:text? app_user_id:text? install_id:text? session_id:text? digests:_text? platform:text? environment:text?"
+    " country_code:text? subdivision1_code:text? source:text event:jsonb meta:jsonb"
+)
 TABLES = {
+    "events": EVENTS,
+    "events_default": EVENTS,
+    "consumer_positions": "consumer:text topic:text partition:int4 next_offset:int8 record_at_ms:int8",
     "alembic_version": "version_num:varchar",
     "organizations": "id:text name:text contact:text created_at:timestamptz",
     "projects": "id:text organization_id:text name:text created_at:timestamptz",

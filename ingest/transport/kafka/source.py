@@ -20,30 +20,40 @@ class KafkaSource:
         self._name = name
         self._topic = topic
         self._group = group
-        self._consumer = AIOKafkaConsumer(
-            name,
-            group_id=group,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest" if oldest else "latest",
-            **connection.arguments(),
-        )
+        self._oldest = oldest
+        self._consumer: AIOKafkaConsumer | None = None
 
     async def start(self) -> None:
-        """See `Source.start`. Raises `Unavailable` where the brokers do not answer or do not have the topic."""
+        """See `Source.start`; may be tried again.
+
+        Raises `Unavailable` where the brokers do not answer or do not have the topic.
+        """
+        consumer = AIOKafkaConsumer(
+            self._name,
+            group_id=self._group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest" if self._oldest else "latest",
+            **self._connection.arguments(),
+        )
         try:
             found = await topic_exists(self._connection, self._name)
             if found:
-                await self._consumer.start()
+                await consumer.start()
         except (KafkaError, OSError) as error:
-            await self._consumer.stop()
+            await consumer.stop()
             raise Unavailable(f"Kafka does not answer: {type(error).__name__}") from error
         if not found:
-            await self._consumer.stop()
+            await consumer.stop()
             raise Unavailable(f"there is no topic {self._name}")
+        self._consumer = consumer
 
     async def poll(self, records_max: int, wait_ms: int) -> Sequence[Delivered]:
         """See `Source.poll`."""
-        found = await self._consumer.getmany(timeout_ms=wait_ms, max_records=records_max)
+        assert self._consumer is not None
+        try:
+            found = await self._consumer.getmany(timeout_ms=wait_ms, max_records=records_max)
+        except KafkaError as error:
+            raise Unavailable(f"Kafka does not answer: {type(error).__name__}") from error
         return [
             Delivered(
                 self._topic,
@@ -59,10 +69,16 @@ class KafkaSource:
         ]
 
     async def commit(self) -> None:
-        """See `Source.commit`."""
-        if self._group is not None:
+        """See `Source.commit`. Raises `Unavailable` where the brokers do not take it, as in a rebalance."""
+        assert self._consumer is not None
+        if self._group is None:
+            return
+        try:
             await self._consumer.commit()
+        except KafkaError as error:
+            raise Unavailable(f"the position was not kept: {type(error).__name__}") from error
 
     async def close(self) -> None:
         """See `Source.close`."""
-        await self._consumer.stop()
+        if self._consumer is not None:
+            await self._consumer.stop()

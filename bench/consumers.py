@@ -1,0 +1,191 @@
+"""`python -m bench.consumers`: what a row costs, beside the least that the same rows can cost.
+
+The same events become rows of the same table, on a PostgreSQL that syncs, in three ways: by `persist` as it runs, its
+records in memory; by `COPY` of lines that were made before, as psql would; and by `executemany`. The ways take turns.
+"""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, Final, NamedTuple
+from uuid import uuid4
+
+import click
+import msgspec
+import psycopg
+
+from bench.machine import machine
+from bench.workload import workload
+from devservices.postgres import PostgresServer
+from ingest.clock import SystemClock
+from ingest.consume.dead_letter import DeadLetters
+from ingest.consume.loop import Loop
+from ingest.db.database import Database
+from ingest.db.migrate import migrate
+from ingest.db.queries.events import EVENT_COLUMNS
+from ingest.event import Record
+from ingest.persist.row import COLUMNS, to_row
+from ingest.persist.writer import CONSUMER, EventWriter
+from ingest.pipeline.decode import decode
+from ingest.pipeline.process import process
+from ingest.pipeline.request import NO_AGENT, NOWHERE, Limits, Request
+from ingest.registry.model import App
+from ingest.telemetry.timestamp import Timestamps
+from ingest.transport.contract import SCHEMA, Delivered, Topic
+from ingest.transport.memory import MemoryTransport
+from ingest.transport.sealed import SealKeys
+from normalize import OwnAddresses
+
+DEADLINE_MS: Final = 60_000
+SLOW_ROWS: Final = 5_000
+"""Rows for the way that is too slow for more of them."""
+
+_LIMITS: Final = Limits(events_max=1_000, event_bytes_max=32 * 1024, nesting_max=64)
+
+
+class Cost(NamedTuple):
+    """What one way took: rows a second, and CPU of our own process a row."""
+
+    rows_s: float
+    cpu_us: float
+
+
+@click.command()
+@click.option("--rows", default=100_000, show_default=True, type=click.IntRange(1_000), help="Rows of each round.")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
+def main(*, rows: int, rounds: int) -> None:
+    """Measure, and print a table of medians."""
+    here = machine()
+    click.echo(f"{here.cpu}, {here.cores} cores, Python {here.python}, commit {here.commit}\n")
+    ways: dict[str, tuple[Callable[[Sequence[Delivered]], Any], Callable[[str, Any], Awaitable[None]]]] = {
+        "persist": (lambda records: records, _persist),
+        "COPY alone": (lambda records: b"".join(to_row(each).line for each in records), _copy),
+        "executemany": (lambda records: [_values(each) for each in records], _executemany),
+    }
+    costs: dict[str, list[Cost]] = {name: [] for name in ways}
+    with tempfile.TemporaryDirectory() as folder, PostgresServer(Path(folder) / "postgres") as postgres:
+        for _ in range(rounds):
+            for name, (prepare, way) in ways.items():
+                dsn = postgres.create_database(f"b{uuid4().hex[:12]}")
+                migrate(dsn)
+                records = _records(SLOW_ROWS if name == "executemany" else rows)
+                given = prepare(records)
+                costs[name].append(asyncio.run(_measured(way(dsn, given), len(records))))
+                _check(dsn, len(records))
+    click.echo("| way | rows/s | of COPY | own CPU us/row |\n| --- | --- | --- | --- |")
+    best = median(cost.rows_s for cost in costs["COPY alone"])
+    for name, found in costs.items():
+        rows_s = median(cost.rows_s for cost in found)
+        click.echo(f"| {name} | {rows_s:.0f} | {rows_s / best:.2f} | {median(cost.cpu_us for cost in found):.1f} |")
+
+
+def _records(count: int) -> list[Delivered]:
+    """Return records of realistic events, each with an id of its own and today's time stamp."""
+    bodies, records = workload(100).bodies, list[Delivered]()
+    now = Timestamps().now()
+    request = Request(
+        app=App(id="app_demo", project_id="prj_demo", organization_id="org_demo"),
+        request_id="req_01KB000000000000000000000A",
+        received_at=now,
+        region=NOWHERE,
+        agent=NO_AGENT,
+        own=OwnAddresses(()),
+    )
+    while len(records) < count:
+        body = msgspec.json.decode(bodies[len(records) // 100 % len(bodies)])
+        for event in body["events"]:
+            event |= {"event_id": str(uuid4()), "timestamp": now, "app_id": "app_demo"}
+        done = process(decode(msgspec.json.encode(body), events_max=1_000), request, _LIMITS)
+        records += [_delivered(len(records) + number, each) for number, each in enumerate(done.records)]
+    return records[:count]
+
+
+def _delivered(offset: int, record: Record) -> Delivered:
+    return Delivered(Topic.EVENTS, 0, offset, 1_000, record.key, record.value, SCHEMA)
+
+
+async def _measured(work: Awaitable[None], rows: int) -> Cost:
+    begun, cpu_begun = time.perf_counter(), time.process_time()
+    await work
+    took, cpu = time.perf_counter() - begun, time.process_time() - cpu_begun
+    return Cost(rows / took, cpu / rows * 1e6)
+
+
+class _Source:
+    """Hands out records that are there already."""
+
+    def __init__(self, records: Sequence[Delivered]) -> None:
+        self._records = records
+        self._at = 0
+        self.finished = asyncio.Event()
+        """Set once everything that was handed out is done."""
+
+    async def start(self) -> None:
+        """Begin."""
+
+    async def poll(self, records_max: int, wait_ms: int) -> Sequence[Delivered]:
+        """Return the next records."""
+        del wait_ms
+        if self._at >= len(self._records):
+            self.finished.set()
+            await asyncio.sleep(0)
+        found = self._records[self._at : self._at + records_max]
+        self._at += len(found)
+        return found
+
+    async def commit(self) -> None:
+        """Remember nothing."""
+
+    async def close(self) -> None:
+        """End."""
+
+
+async def _persist(dsn: str, records: Sequence[Delivered]) -> None:
+    """Run the loop of the persisting process over the records."""
+    database = Database(dsn, "bench", connections_max=2, deadline_ms=DEADLINE_MS)
+    await database.open()
+    clock = SystemClock()
+    writer = EventWriter(database, clock)
+    source = _Source(records)
+    loop = Loop(source, writer, DeadLetters(MemoryTransport(), SealKeys(bytes(32)), CONSUMER, clock))
+    running = asyncio.create_task(loop.run())
+    await source.finished.wait()
+    loop.stop()
+    await running
+    await database.close()
+
+
+async def _copy(dsn: str, lines: bytes) -> None:
+    """Copy lines straight into the table, in one piece, as psql does."""
+    async with await psycopg.AsyncConnection.connect(dsn) as connection, connection.cursor() as cursor:
+        await cursor.execute("SELECT make_day_partition('events', current_date)")
+        async with cursor.copy("COPY events (" + EVENT_COLUMNS + ") FROM STDIN") as copy:
+            await copy.write(lines)
+
+
+async def _executemany(dsn: str, values: Sequence[Sequence[str | None]]) -> None:
+    """Insert row by row, as the driver batches them."""
+    marks = ", ".join(["%s"] * len(COLUMNS))
+    insert = f"INSERT INTO events ({EVENT_COLUMNS}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608 - constants
+    async with await psycopg.AsyncConnection.connect(dsn) as connection, connection.cursor() as cursor:
+        await cursor.execute("SELECT make_day_partition('events', current_date)")
+        await cursor.executemany(insert.encode(), values)
+
+
+def _values(record: Delivered) -> list[str | None]:
+    fields = to_row(record).line[:-1].split(b"\t")
+    return [None if field == b"\\N" else field.decode().replace("\\\\", "\\") for field in fields]
+
+
+def _check(dsn: str, rows: int) -> None:
+    with psycopg.connect(dsn) as connection:
+        (found,) = connection.execute("SELECT count(*) FROM events").fetchone() or (0,)
+    if found != rows:
+        raise click.ClickException(f"there are {found} rows, not {rows}: these figures may not be believed")
+
+
+if __name__ == "__main__":
+    main()

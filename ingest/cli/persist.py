@@ -1,0 +1,52 @@
+"""`ingest persist`: from records to rows."""
+
+import asyncio
+import os
+import signal
+
+import click
+import psycopg
+
+from ingest.cli.environment import read_settings
+from ingest.consume.loop import Brake
+from ingest.settings import Settings
+from ingest.wiring.log import open_log
+from ingest.wiring.persist import build_persist
+
+
+@click.command()
+@click.option("--dev", is_flag=True, help="Take the settings and the key of a running `ingest dev`.")
+def persist(*, dev: bool) -> None:
+    """Write events from the transport into PostgreSQL until SIGTERM, each once.
+
+    On Kafka several of these processes share the partitions.
+    """
+    settings = read_settings("dev") if dev else read_settings("persist", os.environ)
+    if settings.postgres_dsn is None:
+        raise click.ClickException("INGEST_POSTGRES_DSN is not set")
+    log = open_log(settings)
+    try:
+        asyncio.run(_persist(settings))
+    except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
+        raise click.ClickException(
+            "the database in INGEST_POSTGRES_DSN lacks a migration, or its role is no member of ingest_persist"
+        ) from None
+    except Brake:
+        raise click.ClickException(
+            "too many records cannot be used: not they are at fault, but this version; nothing of them was committed"
+        ) from None
+    finally:
+        log.close()
+
+
+async def _persist(settings: Settings) -> None:
+    parts = build_persist(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, parts.worker.stop)
+    await parts.database.open()
+    try:
+        await parts.publisher.start()
+        await parts.worker.run()
+    finally:
+        await parts.publisher.close()
+        await parts.database.close()

@@ -1,0 +1,1 @@
+"""The loop that all consumers share: take records, do a step with them, remember how far it has come."""

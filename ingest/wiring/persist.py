@@ -1,0 +1,94 @@
+"""The persisting process, put together from its parts."""
+
+from typing import Final, NamedTuple
+
+import msgspec
+
+from ingest.clock import SystemClock
+from ingest.consume.dead_letter import DeadLetter, DeadLetters, reopen
+from ingest.consume.loop import Loop
+from ingest.db.database import Database
+from ingest.persist.worker import PersistWorker
+from ingest.persist.writer import CONSUMER, EventWriter
+from ingest.settings import Settings
+from ingest.transport.contract import Publisher, Source, Topic
+from ingest.transport.local_log import LocalLog
+from ingest.transport.local_source import LocalLogSource
+from ingest.transport.retention import RETENTION_MS
+from ingest.wiring.transport import kafka_publisher, open_data_dir, open_source, seal_keys
+
+DEADLINE_MS: Final = 60_000
+"""Longest time for the rows of one batch; a database that needs more is away."""
+
+CONNECTIONS: Final = 2
+POLL_RECORDS_MAX: Final = 1_000
+POLL_WAIT_MS: Final = 3_000
+DEAD_LETTERS_FOLDER: Final = "dead-letters"
+"""Without Kafka the log in which this process sets records aside; that of the edge has another writer."""
+
+
+class Persisting(NamedTuple):
+    """The parts of the process: begun in this order, ended in the reverse one."""
+
+    database: Database
+    publisher: Publisher
+    worker: PersistWorker
+
+
+def build_persist(settings: Settings) -> Persisting:
+    """Put the persisting process together. Only to be asked where there is a database."""
+    assert settings.postgres_dsn is not None
+    open_data_dir(settings)
+    clock, keys = SystemClock(), seal_keys(settings)
+    database = Database(
+        settings.postgres_dsn.reveal(), "ingest-persist", connections_max=CONNECTIONS, deadline_ms=DEADLINE_MS
+    )
+    publisher = kafka_publisher(settings) if settings.kafka_bootstrap is not None else _local_dead_letters(settings)
+    writer = EventWriter(database, clock)
+    source = open_source(settings, Topic.EVENTS, CONSUMER)
+    loop = Loop(source, writer, DeadLetters(publisher, keys, CONSUMER, clock))
+    return Persisting(database, publisher, PersistWorker(source, loop, writer))
+
+
+async def read_dead_letters(settings: Settings) -> list[DeadLetter]:
+    """Return all dead letters that are kept, oldest first. Raises `Unavailable`."""
+    source = _dead_letter_source(settings)
+    await source.start()
+    letters: list[DeadLetter] = []
+    try:
+        while found := await source.poll(POLL_RECORDS_MAX, POLL_WAIT_MS):
+            letters += [msgspec.json.decode(each.value, type=DeadLetter) for each in found]
+    finally:
+        await source.close()
+    return letters
+
+
+async def replay_dead_letters(settings: Settings, reason: str | None) -> tuple[int, int]:
+    """Try the dead letters of this consumer again, with `reason` only those; return how many are rows, and are not."""
+    assert settings.postgres_dsn is not None
+    keys = seal_keys(settings)
+    letters = [each for each in await read_dead_letters(settings) if each.consumer == CONSUMER]
+    records = [reopen(each, keys) for each in letters if reason in {None, each.reason}]
+    database = Database(settings.postgres_dsn.reveal(), "ingest-persist", connections_max=1, deadline_ms=DEADLINE_MS)
+    await database.open()
+    try:
+        poison = await EventWriter(database, SystemClock()).replay(records)
+    finally:
+        await database.close()
+    return len(records) - len(poison), len(poison)
+
+
+def _dead_letter_source(settings: Settings) -> Source:
+    if settings.kafka_bootstrap is not None:
+        return open_source(settings, Topic.DEAD_LETTERS, None)
+    return LocalLogSource(settings.data_dir / DEAD_LETTERS_FOLDER, seal_keys(settings), Topic.DEAD_LETTERS, None)
+
+
+def _local_dead_letters(settings: Settings) -> LocalLog:
+    return LocalLog(
+        settings.data_dir / DEAD_LETTERS_FOLDER,
+        seal_keys(settings),
+        bytes_max=settings.spool_bytes_max,
+        retention_ms=RETENTION_MS,
+        ack_deadline_ms=settings.ack_deadline_ms,
+    )
