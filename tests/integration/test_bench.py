@@ -80,7 +80,7 @@ def test_the_figures_on_keys() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=RUN_TIMEOUT_S,
+        timeout=1.5 * RUN_TIMEOUT_S,
         check=False,
     )
 
