@@ -1,6 +1,7 @@
 """Read a topic from Kafka as a consumer group, or without one from its beginning."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
@@ -8,6 +9,9 @@ from aiokafka.errors import KafkaError
 from ingest.transport.contract import Delivered, Topic, Unavailable
 from ingest.transport.kafka.connection import Connection
 from ingest.transport.kafka.topics import topic_exists
+
+METADATA_AGE_MS: Final = 5_000
+"""A group that comes together while a topic is being made may see none of its partitions; it looks again after this."""
 
 
 class KafkaSource:
@@ -33,6 +37,7 @@ class KafkaSource:
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="earliest" if self._oldest else "latest",
+            metadata_max_age_ms=METADATA_AGE_MS,
             **self._connection.arguments(),
         )
         try:
