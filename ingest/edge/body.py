@@ -14,9 +14,6 @@ Receive = Callable[[], Awaitable[Message]]
 TOTAL_TIMEOUTS: Final = 6
 """A whole body may take this many idle timeouts, so that a byte now and then cannot hold its place for ever."""
 
-CLIENT_GONE: Final = 499
-"""The status under which a request is written down whose client went away before its body was complete."""
-
 
 class ClientGone(Exception):  # noqa: N818 - nobody's fault, and nobody is left to be answered
     """The client closed the connection before its body was complete."""

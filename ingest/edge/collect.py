@@ -14,7 +14,7 @@ import structlog
 from ingest.clock import Clock
 from ingest.edge import answer
 from ingest.edge.agent import Agents
-from ingest.edge.body import CLIENT_GONE, ClientGone, read_body
+from ingest.edge.body import ClientGone, read_body
 from ingest.edge.client import TrustedProxies, see
 from ingest.edge.in_flight import InFlight, Slot
 from ingest.edge.inflate import inflate
@@ -29,6 +29,7 @@ from ingest.registry.admission import admit
 from ingest.registry.model import App
 from ingest.registry.rate import EventRate
 from ingest.registry.snapshot import Registry
+from ingest.telemetry.catalog import CLIENT_GONE_STATUS
 from ingest.telemetry.metrics import Figures
 from ingest.telemetry.request_log import RequestLog
 from ingest.telemetry.timestamp import Timestamps
@@ -129,7 +130,7 @@ class Collect:
         except Refusal as refusal:
             body, more = self._refuse(call, refusal)
         except ClientGone:
-            call.status = CLIENT_GONE
+            call.status = CLIENT_GONE_STATUS
             self._finish(call)
             return
         except Exception as error:  # noqa: BLE001 - a bug here costs one request, and is told without its input

@@ -13,8 +13,8 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingest.edge import answer
-from ingest.edge.body import CLIENT_GONE
 from ingest.errors import Code, Refusal
+from ingest.telemetry.catalog import CLIENT_GONE_STATUS
 
 _log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ class Framed:
         begun = perf_counter()
         state = scope.setdefault("state", {})
         state["request_id"] = request_id = request_id_of(scope)
-        status = CLIENT_GONE  # unless an answer begins
+        status = CLIENT_GONE_STATUS  # unless an answer begins
         started = False
 
         async def framed(message: Message) -> None:

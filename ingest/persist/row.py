@@ -13,29 +13,11 @@ from typing import Any, Final
 
 import msgspec
 
+from ingest.db.queries.events import EVENT_COLUMNS
 from ingest.transport.contract import SCHEMA, Delivered
 
-COLUMNS: Final = (
-    "app_id",
-    "event_id",
-    "ts",
-    "project_id",
-    "organization_id",
-    "name",
-    "received_at",
-    "user_id",
-    "app_user_id",
-    "install_id",
-    "session_id",
-    "digests",
-    "platform",
-    "environment",
-    "country_code",
-    "subdivision1_code",
-    "source",
-    "event",
-    "meta",
-)
+COLUMNS: Final = tuple(name.strip() for name in EVENT_COLUMNS.split(","))
+"""The fields of a line, in their order."""
 
 _NULL: Final = b"\\N"
 _ZERO_ESCAPE: Final = b"\\u0000"

@@ -31,14 +31,6 @@ class Program:
         """Send SIGKILL and return the exit code."""
         return self._child.kill()
 
-    def pause(self) -> None:
-        """Freeze it."""
-        self._child.pause()
-
-    def resume(self) -> None:
-        """Let it go on."""
-        self._child.resume()
-
     def __enter__(self) -> Self:
         return self
 
