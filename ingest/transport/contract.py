@@ -101,6 +101,7 @@ class Delivered(NamedTuple):
     """One record as a consumer gets it.
 
     `offset` grows by one per record within a topic and partition, without gaps but for records lost or deleted.
+    `timestamp_ms` is the Unix time at which the store took it, not earlier than its receipt.
     """
 
     topic: Topic

@@ -81,6 +81,7 @@ def test_a_start_creates_the_topics_that_are_missing(kafka: KafkaCluster, topic_
     assert {(topic.partitions, topic.copies) for topic in topics.values()} == {(3, 1)}
     assert {topic.config["unclean.leader.election.enable"] for topic in topics.values()} == {"false"}
     assert {topic.config["min.insync.replicas"] for topic in topics.values()} == {"1"}
+    assert {topic.config["message.timestamp.type"] for topic in topics.values()} == {"LogAppendTime"}
     assert retention["forward"] == HOUR_MS
     assert retention["forward-parked"] == 2 * DAY_MS
     assert retention["dead-letters"] == 30 * DAY_MS

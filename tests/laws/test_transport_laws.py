@@ -25,6 +25,7 @@ from ingest.transport.contract import (
 from tests.laws.worlds import FallbackWorld, KafkaWorld, LocalLogWorld, MemoryWorld, World
 
 NOW_MS = 1_767_225_600_000
+"""Long ago, as of what a spool kept: no store may count its retention from this."""
 WAIT_MS = 30_000
 """Longest wait for records that are known to come; tests that expect none do not wait."""
 
@@ -100,7 +101,7 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
 
 
 def test_what_was_published_comes_out_as_it_went_in(world: World) -> None:
-    """Key, value, time, topic and schema header of a record survive, and the order of one key."""
+    """Key, value, topic and schema header of a record survive, and the order of one key; time does not run back."""
 
     async def story() -> None:
         sent = [Record(b"k", bytes([byte]) * byte) for byte in range(256)]
@@ -108,7 +109,8 @@ def test_what_was_published_comes_out_as_it_went_in(world: World) -> None:
             assert await publisher.publish(Topic.EVENTS, sent, NOW_MS) in Stored
             received = await take(source, len(sent))
         assert pairs(received) == sent
-        assert {(r.topic, r.timestamp_ms, r.headers) for r in received} == {(Topic.EVENTS, NOW_MS, SCHEMA)}
+        assert {(record.topic, record.headers) for record in received} == {(Topic.EVENTS, SCHEMA)}
+        assert min(record.timestamp_ms for record in received) >= NOW_MS
 
     run(story)
 

@@ -2,6 +2,7 @@
 
 import ssl
 import threading
+import time
 from collections.abc import Iterable
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -9,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import psutil
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
@@ -161,4 +163,12 @@ class MailReceiver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        deadline = time.monotonic() + 10
+        while self._is_connected() and time.monotonic() < deadline:  # a loop that ends first never closes them
+            time.sleep(0.01)
         self._controller.stop()
+
+    def _is_connected(self) -> bool:
+        """Tell whether the server's end of a connection is still open."""
+        sockets = psutil.Process().net_connections("tcp")
+        return any(each.laddr.port == self.port and each.status != psutil.CONN_LISTEN for each in sockets)

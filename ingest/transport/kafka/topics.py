@@ -14,6 +14,9 @@ from ingest.transport.retention import RETENTION_MS
 
 REPLICATION: Final = 3
 IN_SYNC_MIN: Final = 2
+APPEND_TIME: Final = "LogAppendTime"
+"""Retention counts from a record's arrival: by its receipt, what a spool kept for long would be deleted unread."""
+
 KNOWN_S: Final = 5.0
 _KNOWN_TICK_S: Final = 0.1
 
@@ -25,7 +28,7 @@ class TopicPlan(NamedTuple):
     """How topics are named and made, and how few copies are still accepted.
 
     `single_copy` accepts whatever replication the brokers have; without it fewer than `REPLICATION` copies, fewer than
-    `IN_SYNC_MIN` in-sync replicas or unclean leader election are refused.
+    `IN_SYNC_MIN` in-sync replicas, unclean leader election or retention by the time of receipt are refused.
     """
 
     prefix: str
@@ -109,6 +112,7 @@ async def _create(admin: Any, plan: TopicPlan, topics: list[Topic]) -> None:
     durable = {
         "min.insync.replicas": str(min(IN_SYNC_MIN, copies)),
         "unclean.leader.election.enable": "false",
+        "message.timestamp.type": APPEND_TIME,
     }
     response = await admin.create_topics(
         [
@@ -155,7 +159,8 @@ async def _describe(admin: Any, plan: TopicPlan, created: set[Topic]) -> list[To
         replication = min(len(each["replicas"]) for each in partitions)
         in_sync_min = int(config["min.insync.replicas"])
         unclean = config["unclean.leader.election.enable"] == "true"
-        faults = _faults(name, replication, in_sync_min, unclean=unclean) if not plan.single_copy else ()
+        clock = config["message.timestamp.type"]
+        faults = _faults(name, replication, in_sync_min, clock, unclean=unclean) if not plan.single_copy else ()
         states.append(TopicState(topic, name, len(partitions), replication, in_sync_min, faults, topic in created))
     return states
 
@@ -172,7 +177,7 @@ async def _configs(admin: Any, names: list[str]) -> dict[str, dict[str, str]]:
     return configs
 
 
-def _faults(name: str, replication: int, in_sync_min: int, *, unclean: bool) -> tuple[str, ...]:
+def _faults(name: str, replication: int, in_sync_min: int, clock: str, *, unclean: bool) -> tuple[str, ...]:
     faults = []
     if replication < REPLICATION:
         faults.append(f"topic {name} has {replication} copies, at least {REPLICATION} are promised")
@@ -180,4 +185,6 @@ def _faults(name: str, replication: int, in_sync_min: int, *, unclean: bool) -> 
         faults.append(f"topic {name} has min.insync.replicas {in_sync_min}, at least {IN_SYNC_MIN} are promised")
     if unclean:
         faults.append(f"topic {name} allows unclean leader election, which can lose what was acknowledged")
+    if clock != APPEND_TIME:
+        faults.append(f"topic {name} has message.timestamp.type {clock}, so what a spool brings late is deleted unread")
     return tuple(faults)

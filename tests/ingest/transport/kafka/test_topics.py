@@ -12,14 +12,24 @@ from ingest.transport.kafka.connection import Connection
 from ingest.transport.kafka.topics import TopicPlan, ensure_topics
 
 PLAN = TopicPlan("sdk.", 2, single_copy=False)
-SOUND = [("min.insync.replicas", "2"), ("unclean.leader.election.enable", "false")]
+SOUND = [
+    ("min.insync.replicas", "2"),
+    ("unclean.leader.election.enable", "false"),
+    ("message.timestamp.type", "LogAppendTime"),
+]
+UNSOUND = [
+    ("min.insync.replicas", "1"),
+    ("unclean.leader.election.enable", "true"),
+    ("message.timestamp.type", "CreateTime"),
+]
 
 
 class Admin:
     """A cluster of three brokers that has all topics; `codes` are the error codes of its answers about configs."""
 
-    def __init__(self, *codes: int) -> None:
+    def __init__(self, *codes: int, config: Sequence[tuple[str, str]] = SOUND) -> None:
         self.codes = list(codes)
+        self.config = config
 
     def __call__(self, **_: Any) -> "Admin":
         """Stand in for the class itself."""
@@ -42,7 +52,7 @@ class Admin:
     async def describe_configs(self, resources: Sequence[Any]) -> list[Any]:
         """Answer with the next code, without entries unless it is 0."""
         code = self.codes.pop(0) if self.codes else 0
-        entries = [] if code else SOUND
+        entries = [] if code else self.config
         return [SimpleNamespace(resources=[(code, "", 2, each.name, entries) for each in resources])]
 
 
@@ -60,3 +70,17 @@ def test_a_configuration_that_may_not_be_read_is_named(monkeypatch: pytest.Monke
 
     with pytest.raises(Unavailable, match="TopicAuthorizationFailedError"):
         asyncio.run(ensure_topics(Connection("-"), PLAN))
+
+
+def test_every_fault_of_a_topic_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a configuration promises too little is said, each in a sentence; one copy accepts all of it."""
+    monkeypatch.setattr(topics, "AIOKafkaAdminClient", Admin(config=UNSOUND))
+    strict = asyncio.run(ensure_topics(Connection("-"), PLAN))
+    lenient = asyncio.run(ensure_topics(Connection("-"), PLAN._replace(single_copy=True)))
+
+    assert [fault.partition(", ")[0] for fault in strict[0].faults] == [
+        "topic sdk.events has min.insync.replicas 1",
+        "topic sdk.events allows unclean leader election",
+        "topic sdk.events has message.timestamp.type CreateTime",
+    ]
+    assert {state.faults for state in lenient} == {()}
