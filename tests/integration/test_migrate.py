@@ -28,7 +28,17 @@ EVENTS = (
     " user_id:text? app_user_id:text? install_id:text? session_id:text? digests:_text? platform:text? environment:text?"
     " country_code:text? subdivision1_code:text? source:text event:jsonb meta:jsonb"
 )
+STATEMENTS = (
+    "app_id:text user_kind:text user_id:text name:text value:jsonb set_at:timestamptz received_at:timestamptz"
+    " project_id:text organization_id:text app_user_id:text? digests:_text?"
+)
 TABLES = {
+    "user_properties": STATEMENTS,
+    "consents": STATEMENTS,
+    "erasures": "id:text organization_id:text project_id:text subjects:_text requested_at:timestamptz"
+    " published_at:timestamptz? completed_at:timestamptz? events_erased:int8 user_properties_erased:int8"
+    " consents_erased:int8",
+    "erased_subjects": "project_id:text subject:text erasure_id:text received_until:timestamptz number:int8",
     "events": EVENTS,
     "events_default": EVENTS,
     "consumer_positions": "consumer:text topic:text partition:int4 next_offset:int8 record_at_ms:int8",

@@ -13,7 +13,8 @@ from tests.integration.partner import Partner, Site, Tenant, await_app
 
 TABLES = (
     *("organizations", "projects", "apps", "api_keys", "kill_switches", "audit_events", "outbox", "request_log"),
-    *("registry_version", "alembic_version", "events", "consumer_positions"),
+    *("registry_version", "alembic_version", "events", "consumer_positions", "user_properties", "consents"),
+    *("erasures", "erased_subjects"),
 )
 
 SERVING_MAY: tuple[LiteralString, ...] = (

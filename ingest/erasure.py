@@ -1,0 +1,92 @@
+"""Who is erased: which records hold somebody of whom nothing may be kept that was received until a certain time.
+
+Ids and digests of erased people are known by their own digest alone, so that no list of them names anybody.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+_digests: Final = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])").findall
+
+
+def subject_of(text: str) -> str:
+    """Return by what an id or a digest is known once it is erased: the SHA-256 of its UTF-8 bytes, lower-case hex."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+class Erasure(msgspec.Struct, frozen=True):
+    """Somebody is erased from a project: `subjects` as `subject_of` tells them, times are RFC 3339 in UTC with ms."""
+
+    id: str
+    organization_id: str
+    project_id: str
+    received_until: str
+    subjects: tuple[str, ...]
+
+
+class _Meta(msgspec.Struct):
+    project_id: str
+    received_at: str
+
+
+class _Ids(msgspec.Struct):
+    user_id: Any = None
+    app_user_id: Any = None
+
+
+class _Record(msgspec.Struct):
+    meta: _Meta
+    event: msgspec.Raw
+
+
+_decode_record = msgspec.json.Decoder(_Record).decode
+_decode_ids = msgspec.json.Decoder(_Ids).decode
+
+
+class Erased:
+    """All who are erased, to be asked for each record that comes late."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, dict[str, str]] = {}
+        self._latest = ""
+
+    def add(self, project_id: str, subjects: Iterable[str], received_until: str) -> None:
+        """Take somebody in; the same one again changes nothing but a later time."""
+        known = self._until.setdefault(project_id, {})
+        for subject in subjects:
+            known[subject] = max(received_until, known.get(subject, ""))
+        self._latest = max(self._latest, received_until)
+
+    @property
+    def latest(self) -> str:
+        """Up to when anybody is erased: what was received later concerns nobody. Empty where nobody is."""
+        return self._latest
+
+    def covers(self, value: bytes) -> bool:
+        """Tell whether the record with this value holds somebody who is erased. What is no record holds nobody."""
+        if not self._until:
+            return False
+        try:
+            record = _decode_record(value)
+            known = self._until.get(record.meta.project_id)
+            if known is None or record.meta.received_at > self._latest:
+                return False
+            ids = _decode_ids(record.event)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return False
+        received_at = record.meta.received_at
+        return any(received_at <= known.get(subject, "") for subject in _subjects(ids, bytes(record.event)))
+
+
+def _subjects(ids: _Ids, event: bytes) -> Iterable[str]:
+    for value in (ids.user_id, ids.app_user_id):
+        if type(value) is str:
+            yield subject_of(value)
+        elif type(value) is int or type(value) is float:
+            yield subject_of(str(value))
+    for digest in set(_digests(event)):
+        yield subject_of(digest.decode())
