@@ -6,6 +6,7 @@ Ids and digests of erased people are known by their own digest alone, so that no
 import hashlib
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -75,18 +76,28 @@ class Erased:
             known = self._until.get(record.meta.project_id)
             if known is None or record.meta.received_at > self._latest:
                 return False
-            ids = _decode_ids(record.event)
+            subjects = subjects_in(bytes(record.event))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return False
         received_at = record.meta.received_at
-        return any(received_at <= known.get(subject, "") for subject in _subjects(ids, bytes(record.event)))
+        return any(received_at <= known.get(subject, "") for subject in subjects)
 
 
-def _subjects(ids: _Ids, event: bytes) -> Iterable[str]:
-    for value in (ids.user_id, ids.app_user_id):
-        if type(value) is str:
-            yield subject_of(value)
-        elif type(value) is int or type(value) is float:
-            yield subject_of(str(value))
-    for digest in set(_digests(event)):
-        yield subject_of(digest.decode())
+def digests_in(event: bytes) -> list[str]:
+    """Return every SHA-256 digest, lower-case hex, that stands anywhere in an event's JSON, each once, sorted."""
+    return sorted({digest.decode() for digest in _digests(event)})
+
+
+def subjects_in(event: bytes) -> list[str]:
+    """Return by what the user of an event would be known once erased. Raises `msgspec.MsgspecError` for no event."""
+    ids = _decode_ids(event)
+    users = [str(value) for value in (ids.user_id, ids.app_user_id) if type(value) in {str, int, float}]
+    return [subject_of(text) for text in (*users, *digests_in(event))]
+
+
+def until_text(at: datetime) -> str:
+    """Return a time as it is compared with a record's `received_at`: RFC 3339 in UTC, rounded up to milliseconds."""
+    at = at.astimezone(UTC)
+    if at.microsecond % 1000:
+        at += timedelta(microseconds=1000 - at.microsecond % 1000)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -58,6 +58,9 @@ class Loop:
         self.away = False
         """Whether what the step needs, or the source, cannot be had now."""
 
+        self.caught_up = asyncio.Event()
+        """Set once there was nothing more to take."""
+
     def stop(self) -> None:
         """End after the records at hand; those that cannot be finished are handed out again at the next start."""
         self._stopping.set()
@@ -73,6 +76,7 @@ class Loop:
                 pause_s = await self._pause(pause_s)
                 continue
             if not records:
+                self.caught_up.set()
                 continue
             self.taken += len(records)
             if not await self._finish(records):

@@ -9,8 +9,8 @@ from ingest.db.database import Connection
 from ingest.db.queries.audit import insert_audit_event
 from ingest.db.rows import AuditEvent
 
-Target = Literal["organization", "project", "app", "key", "global"]
-Verb = Literal["created", "changed", "killed", "lifted", "rotated", "revoked"]
+Target = Literal["organization", "project", "app", "key", "global", "erasure"]
+Verb = Literal["created", "changed", "killed", "lifted", "rotated", "revoked", "requested", "completed"]
 
 REASON_CHARACTERS_MAX = 500
 ACTOR_CHARACTERS_MAX = 200

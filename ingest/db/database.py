@@ -18,6 +18,9 @@ T = TypeVar("T")
 DEADLINE_MS: Final = 3_000
 """Longest wait for one piece of work, its connection included."""
 
+VALUE_REFUSED: Final = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
+"""What the database says of a value that it will never take."""
+
 _CONNECT_S: Final = 3
 _KEEPALIVES: Final = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 8_000}
 _RECONNECT_S: Final = 0.5
@@ -112,6 +115,8 @@ class Database:
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Do `work` in one transaction, which an exception rolls back. Raises `DatabaseAway`.
 
+        A value that is too large for the database is no matter of its being away: it is raised as it is.
+
         At the deadline it is not known whether a transaction that was about to end has ended well.
         """
 
@@ -145,6 +150,8 @@ class Database:
             raise DatabaseAway("no answer in time")
         try:
             return task.result()
+        except psycopg.errors.ProgramLimitExceeded:
+            raise
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             raise DatabaseAway(type(error).__name__) from error
         except psycopg.errors.ReadOnlySqlTransaction as error:  # a standby, in the middle of a failover

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Literal, LiteralString, TypeVar
 
 import msgspec
+from psycopg import sql
 from psycopg.rows import class_row
 
 from ingest.db.database import Connection
@@ -12,6 +13,7 @@ from ingest.db.database import Connection
 Row = TypeVar("Row", bound=msgspec.Struct)
 Env = Literal["live", "test"]
 Parameters = Mapping[str, Any]
+Query = LiteralString | sql.Composed
 
 
 class Organization(msgspec.Struct, frozen=True):
@@ -134,7 +136,7 @@ async def fetch_one(
         return await cursor.fetchone()
 
 
-async def change(connection: Connection, statement: LiteralString, parameters: Parameters | None = None) -> int:
+async def change(connection: Connection, statement: Query, parameters: Parameters | None = None) -> int:
     """Run a statement and return how many rows it touched."""
     async with connection.cursor() as cursor:
         await cursor.execute(statement, parameters)

@@ -1,4 +1,4 @@
-"""`POST /events`: the hot path, a bare ASGI callable.
+"""`POST /events` and its like: the hot path, a bare ASGI callable.
 
 It is shaped by its cost: no Request or Response objects (a quarter of the budget of a request), headers looked up in
 one dict, counters as plain integers, no timer and no task of its own.
@@ -6,7 +6,7 @@ one dict, counters as plain integers, no timer and no task of its own.
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -18,10 +18,10 @@ from ingest.edge.body import ClientGone, read_body
 from ingest.edge.client import TrustedProxies, see
 from ingest.edge.in_flight import InFlight, Slot
 from ingest.edge.inflate import inflate
+from ingest.edge.intake import Intake
 from ingest.edge.region import Regions
 from ingest.errors import Code, Refusal
 from ingest.event import Processed
-from ingest.pipeline.decode import decode
 from ingest.pipeline.header import header_text, without_own
 from ingest.pipeline.process import process
 from ingest.pipeline.request import Limits, Request
@@ -33,10 +33,8 @@ from ingest.telemetry.catalog import CLIENT_GONE_STATUS
 from ingest.telemetry.metrics import Figures
 from ingest.telemetry.request_log import RequestLog
 from ingest.telemetry.timestamp import Timestamps
-from ingest.transport.contract import Publisher, RecordTooLarge, Stored, Topic, Unavailable
+from ingest.transport.contract import Publisher, RecordTooLarge, Stored, Unavailable
 from normalize import OwnAddresses
-
-ROUTE: Final = "/events"
 
 _log = structlog.get_logger(__name__)
 
@@ -87,10 +85,11 @@ class Call:
 
 
 class Collect:
-    """Takes batches of events from SDKs and answers once they are stored."""
+    """Takes one kind of what SDKs send, such as batches of events, and answers once it is stored."""
 
     def __init__(
         self,
+        intake: Intake,
         *,
         registry: Registry,
         publisher: Publisher,
@@ -105,6 +104,7 @@ class Collect:
         figures: Figures,
         log: RequestLog,
     ) -> None:
+        self._intake = intake
         self._registry = registry
         self._publisher = publisher
         self._regions = regions
@@ -188,7 +188,7 @@ class Collect:
 
     def _process(self, body: bytes, scope: Scope, headers: dict[bytes, bytes], call: Call, now_ms: int) -> Processed:
         """Decode the batch, admit and charge its sender, forget where it came from, and make its records."""
-        batch = decode(body, events_max=self._limits.events_max)
+        batch = self._intake.decode(body, self._limits)
         call.received = len(batch.events)
         if call.app is None:
             call.app = admit(self._registry.current(), batch.app_id)
@@ -206,7 +206,7 @@ class Collect:
             environment=header_text(headers.get(b"x-environment"), own),
             sdk=header_text(headers.get(b"x-sdk-version"), own),
         )
-        return process(batch, request, self._limits)
+        return process(batch, request, self._limits, self._intake.check)
 
     def _inflate(self, encoding: bytes | None, raw: bytes, slot: Slot) -> bytes:
         if not encoding or encoding == b"identity":
@@ -222,7 +222,7 @@ class Collect:
         assert done is not None
         self._figures.publish_rounds += 1
         records, done.records = done.records, []
-        storing = self._publisher.publish(Topic.EVENTS, records, now_ms)
+        storing = self._publisher.publish(self._intake.topic, records, now_ms)
         del records
         try:
             return await storing
@@ -245,10 +245,15 @@ class Collect:
         """Count the request and write its line."""
         seconds = perf_counter() - call.begun
         done, code, figures = call.done, call.code, self._figures
-        figures.request(ROUTE, call.status, code.name if code else "none", seconds)
+        figures.request(self._intake.route, call.status, code.name if code else "none", seconds)
         figures.body(call.wire_bytes, call.inflated_bytes)
         accepted = call.accepted if call.stored is not None else 0
-        if done is not None and (call.stored is not None or code is Code.ALL_EVENTS_REJECTED):
+        kind = self._intake.counted_as
+        if done is None or (call.stored is None and code is not Code.ALL_EVENTS_REJECTED):
+            pass
+        elif kind is not None:
+            figures.statement(kind, call.stored, done.notes)
+        else:
             figures.batch(
                 call.received,
                 call.stored,
@@ -257,7 +262,7 @@ class Collect:
                 rejected=done.rejected,
                 notes=done.notes,
             )
-        self._log.write(call, ROUTE, seconds, accepted)
+        self._log.write(call, self._intake.route, seconds, accepted)
 
 
 def _content_length(header: bytes | None) -> int | None:

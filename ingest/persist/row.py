@@ -7,29 +7,34 @@ backslash alone.
 
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
 from ingest.db.queries.events import EVENT_COLUMNS
+from ingest.erasure import digests_in
 from ingest.transport.contract import SCHEMA, Delivered
 
 COLUMNS: Final = tuple(name.strip() for name in EVENT_COLUMNS.split(","))
 """The fields of a line, in their order."""
+
+ID_BYTES_MAX: Final = 1024
+"""Longest id that is a column: an index of PostgreSQL takes keys of about 2,700 bytes."""
 
 _NULL: Final = b"\\N"
 _ZERO_ESCAPE: Final = b"\\u0000"
 _REPLACEMENT_ESCAPE: Final = b"\\ufffd"
 _NOTE: Final = "zero_replaced"
 
-_digests = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])").findall
 _escape_of_zero = re.compile(rb"\\(?:u0000|.)", re.DOTALL)
 _time = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(:\d\d)?(\.\d+)?(?:[Zz]|([+-]\d\d:\d\d))?", re.ASCII).fullmatch
 
 
-class _Meta(msgspec.Struct):
+class Meta(msgspec.Struct):
+    """The members of `meta` that become columns."""
+
     app_id: str
     event_id: str
     project_id: str
@@ -57,7 +62,7 @@ class _Record(msgspec.Struct):
 
 
 _decode_record = msgspec.json.Decoder(_Record).decode
-_decode_meta = msgspec.json.Decoder(_Meta).decode
+_decode_meta = msgspec.json.Decoder(Meta).decode
 _decode_event = msgspec.json.Decoder(_Event).decode
 
 
@@ -66,21 +71,27 @@ class Unusable(ValueError):  # noqa: N818 - named for what it means to the calle
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """A line for `COPY`, and the day of its partition, `YYYY-MM-DD` in UTC."""
+    """A line for `COPY`, and the day of its partition, `YYYY-MM-DD` in UTC; whose it is, and since when it is here."""
 
     line: bytes
     day: str
+    project_id: str
+    received_at: str
+
+
+def envelope(record: Delivered) -> tuple[Meta, bytes]:
+    """Return what is known of what a record carries, and that as JSON that can be stored. Raises `Unusable`."""
+    parts = _parts(record)
+    try:
+        return _decode_meta(parts.meta), bytes(parts.event)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise Unusable("record_malformed") from None
 
 
 def to_row(record: Delivered) -> Row:
     """Return the row of a record of the topic `events`. Raises `Unusable`."""
-    if SCHEMA[0] not in record.headers:
-        raise Unusable("schema_unknown")
-    value = record.value
-    if _ZERO_ESCAPE in value:
-        value = _without_zeros(value)
+    parts = _parts(record)
     try:
-        parts = _decode_record(value)
         meta, event = _decode_meta(parts.meta), _decode_event(parts.event)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Unusable("record_malformed") from None
@@ -98,7 +109,7 @@ def to_row(record: Delivered) -> Row:
         _id(event.app_user_id),
         _id(event.install_id),
         _id(event.session_id),
-        _array(_digests(raw_event)),
+        _array(digests_in(raw_event)),
         _id(event.platform),
         _id(meta.environment),
         _id(meta.country_code),
@@ -107,7 +118,7 @@ def to_row(record: Delivered) -> Row:
         raw_event.replace(b"\\", b"\\\\"),
         bytes(parts.meta).replace(b"\\", b"\\\\"),
     )
-    return Row(b"\t".join(fields) + b"\n", day)
+    return Row(b"\t".join(fields) + b"\n", day, meta.project_id, meta.received_at)
 
 
 def _timestamp(text: str) -> tuple[bytes, str]:
@@ -136,17 +147,26 @@ def _escaped(encoded: bytes) -> bytes:
 
 
 def _id(value: Any) -> bytes:
-    """Return an id as text; what is neither text nor a number stays in the event alone."""
+    """Return an id as text; what is neither text nor a number, or no key for its length, stays in the event alone."""
     if type(value) is str:
-        return _text(value)
+        return _text(value) if 4 * len(value) <= ID_BYTES_MAX or len(value.encode()) <= ID_BYTES_MAX else _NULL
     if type(value) is int or type(value) is float:
         return str(value).encode()
     return _NULL
 
 
-def _array(values: Iterable[bytes]) -> bytes:
-    distinct = sorted(set(values))
-    return b"{" + b",".join(distinct) + b"}" if distinct else _NULL
+def _array(digests: Sequence[str]) -> bytes:
+    return ("{" + ",".join(digests) + "}").encode() if digests else _NULL
+
+
+def _parts(record: Delivered) -> _Record:
+    if SCHEMA[0] not in record.headers:
+        raise Unusable("schema_unknown")
+    value = record.value
+    try:
+        return _decode_record(_without_zeros(value) if _ZERO_ESCAPE in value else value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise Unusable("record_malformed") from None
 
 
 def _without_zeros(value: bytes) -> bytes:

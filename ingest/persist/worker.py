@@ -1,14 +1,16 @@
-"""The persisting process at work: the loop, and now and then a line that tells how far it is."""
+"""The persisting process at work: a loop for each topic, and now and then a line that tells how far it is."""
 
 import asyncio
 import contextlib
-from typing import Final
+from collections.abc import Awaitable, Sequence
+from typing import Final, NamedTuple
 
 import structlog
 
 from ingest.consume.loop import Loop
+from ingest.persist.erasures import Eraser
 from ingest.persist.writer import EventWriter
-from ingest.transport.contract import Source, Unavailable
+from ingest.transport.contract import Source, Topic, Unavailable
 
 PROGRESS_S: Final = 60.0
 START_PAUSE_S: Final = 1.0
@@ -16,43 +18,74 @@ START_PAUSE_S: Final = 1.0
 _log = structlog.get_logger(__name__)
 
 
-class PersistWorker:
-    """Runs the loop of one source until `stop`."""
+class Lane(NamedTuple):
+    """One topic on its way: where it is read, and what is done with it."""
 
-    def __init__(self, source: Source, loop: Loop, writer: EventWriter) -> None:
-        self._source = source
-        self._loop = loop
+    topic: Topic
+    source: Source
+    loop: Loop
+
+
+class PersistWorker:
+    """Runs all lanes until `stop`.
+
+    `first` is caught up before the others begin, so that they know who is erased.
+    """
+
+    def __init__(self, first: Lane | None, lanes: Sequence[Lane], writer: EventWriter, eraser: Eraser) -> None:
+        self._first = first
+        self._lanes = lanes
         self._writer = writer
+        self._eraser = eraser
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
         """End after the records at hand."""
         self._stopping.set()
-        self._loop.stop()
+        for lane in self._all():
+            lane.loop.stop()
 
     async def run(self) -> None:
         """Persist until `stop`. Raises `Brake`."""
-        if not await self._begin():
-            return
         _log.info("started")
-        telling = asyncio.create_task(self._tell())
+        beside = [asyncio.create_task(work) for work in (self._tell(), self._eraser.run())]
         try:
-            await self._loop.run()
+            await self._run_lanes()
         finally:
-            telling.cancel()
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             self._progress()
-            await self._source.close()
             _log.info("stopped")
 
-    async def _begin(self) -> bool:
-        """Start the source as soon as it can be read; False where the end came first."""
+    async def _run_lanes(self) -> None:
+        running: list[asyncio.Task[None]] = []
+        try:
+            if self._first is not None:
+                running.append(asyncio.create_task(self._run(self._first)))
+                await _first_of(running[0], self._first.loop.caught_up.wait())
+            running += [asyncio.create_task(self._run(lane)) for lane in self._lanes]
+            await asyncio.gather(*running)
+        finally:
+            self.stop()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def _run(self, lane: Lane) -> None:
+        if await self._begin(lane):
+            try:
+                await lane.loop.run()
+            finally:
+                await lane.source.close()
+
+    async def _begin(self, lane: Lane) -> bool:
+        """Start a source as soon as it can be read; False where the end came first."""
         told = False
         while not self._stopping.is_set():
             try:
-                await self._source.start()
+                await lane.source.start()
             except Unavailable as error:
                 if not told:
-                    _log.warning("consumer_waits", error=error)
+                    _log.warning("consumer_waits", error=error, topic=lane.topic.value)
                 told = True
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(START_PAUSE_S):
@@ -67,10 +100,26 @@ class PersistWorker:
             self._progress()
 
     def _progress(self) -> None:
+        written = self._writer.written
         _log.info(
             "persist_progress",
-            records=self._loop.done,
-            inserted=self._writer.inserted,
-            repeated=self._writer.repeated,
-            set_aside=self._loop.poisoned,
+            records=sum(lane.loop.done for lane in self._all()),
+            inserted=written.inserted,
+            repeated=written.repeated,
+            erased=written.erased,
+            set_aside=sum(lane.loop.poisoned for lane in self._all()),
         )
+
+    def _all(self) -> Sequence[Lane]:
+        return [*([] if self._first is None else [self._first]), *self._lanes]
+
+
+async def _first_of(task: asyncio.Task[None], other: Awaitable[object]) -> None:
+    """Wait until either has ended; an error of the task is raised here."""
+    waiting = asyncio.ensure_future(other)
+    try:
+        await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    if task.done():
+        task.result()

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, NamedTuple
 
-import psycopg
-
 from ingest.clock import Clock
 from ingest.consume.step import Away, Poison
-from ingest.db.database import Connection, Database, DatabaseAway
+from ingest.db.database import VALUE_REFUSED, Connection, Database, DatabaseAway
 from ingest.db.queries.events import Position, insert_events, keep_positions, lock_positions
 from ingest.db.queries.requests import make_day_partition
+from ingest.persist.refuse import without_erased
 from ingest.persist.row import Row, Unusable, to_row
 from ingest.transport.contract import Delivered
 
@@ -28,17 +27,17 @@ class Written(NamedTuple):
 
     inserted: int = 0
     repeated: int = 0
+    erased: int = 0
 
 
 class EventWriter:
-    """A `Step` that makes rows of the topic `events`. `written` counts since its start."""
+    """A `Step` that makes rows of the topic `events`. `written` counts them since its start."""
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
         self._days: set[str] = set()
-        self.inserted = 0
-        self.repeated = 0
+        self.written = Written()
 
     async def do(self, records: Sequence[Delivered]) -> Sequence[Poison]:
         """Write rows for all records but those that can never be used. Raises `Away`."""
@@ -63,10 +62,10 @@ class EventWriter:
             try:
                 row = to_row(record)
                 await self._make_days({row.day})
-                await self._database.transact(lambda connection, row=row: insert_events(connection, [row.line]))  # type: ignore[misc]
+                await self._database.transact(lambda connection, one=(record, row): _insert(connection, [one]))  # type: ignore[misc]
             except Unusable as error:
                 poison.append(Poison(record, str(error)))
-            except (psycopg.DataError, psycopg.IntegrityError):
+            except VALUE_REFUSED:
                 poison.append(Poison(record, "row_refused"))
         return poison
 
@@ -74,15 +73,14 @@ class EventWriter:
         """Write rows in one transaction; where the database refuses one of them, in two, until it stands alone."""
         try:
             written = await self._database.transact(lambda connection: _write(connection, rows, records))
-        except (psycopg.DataError, psycopg.IntegrityError):
+        except VALUE_REFUSED:
             if len(rows) <= 1:
                 await self._database.transact(lambda connection: _write(connection, [], records))
                 return [Poison(record, "row_refused") for record, _ in rows]
             half = len(rows) // 2
             first = await self._write(rows[:half], records[: records.index(rows[half][0])])
             return first + await self._write(rows[half:], records)
-        self.inserted += written.inserted
-        self.repeated += written.repeated
+        self.written = Written(*map(sum, zip(self.written, written, strict=True)))
         return []
 
     async def _make_days(self, days: set[str]) -> None:
@@ -113,10 +111,8 @@ async def _write(
         return Written()
     topics = sorted({record.topic.value for record in records})
     known = {(each.topic, each.partition): each for each in await lock_positions(connection, CONSUMER, topics)}
-    fresh = [
-        row.line for record, row in rows if not _is_done(record, known.get((record.topic.value, record.partition)))
-    ]
-    inserted = await insert_events(connection, fresh) if fresh else 0
+    fresh = [(record, row) for record, row in rows if not _is_done(record, known.get(_place(record)))]
+    written = await _insert(connection, fresh)
     last = {_place(record): record for record in records}
     positions = [
         Position(topic, partition, record.offset + 1, record.timestamp_ms)
@@ -124,7 +120,14 @@ async def _write(
         if not _is_done(record, known.get((topic, partition)))
     ]
     await keep_positions(connection, CONSUMER, positions)
-    return Written(inserted, len(rows) - inserted)
+    return written._replace(repeated=len(rows) - written.inserted - written.erased)
+
+
+async def _insert(connection: Connection, rows: Sequence[tuple[Delivered, Row]]) -> Written:
+    """Add the rows of those who are not erased."""
+    kept = await without_erased(connection, rows)
+    inserted = await insert_events(connection, [row.line for _, row in kept]) if kept else 0
+    return Written(inserted, len(kept) - inserted, len(rows) - len(kept))
 
 
 def _place(record: Delivered) -> tuple[str, int]:

@@ -37,6 +37,27 @@ def decode(body: bytes, *, events_max: int) -> Decoded:
     return _batch(root, _checked(root.pop("events", None), events_max))
 
 
+def decode_one(body: bytes) -> Decoded:
+    """Return the one JSON value in `body`, which is no event, as a batch that holds nothing else.
+
+    Raises `Refusal` with `INVALID_JSON` where the body is not JSON.
+    """
+    try:
+        return _alone(_decode(body))
+    except _UNDECODABLE:
+        body = _ESCAPE.sub(_repair, body)
+    try:
+        _decode_members(body)
+    except _UNDECODABLE as error:
+        raise Refusal(Code.INVALID_JSON) from error
+    return _alone(_decode_part(body), frozenset((0,) if _repairs(body) else ()))
+
+
+def _alone(value: Any, repaired: frozenset[int] = frozenset()) -> Decoded:
+    app_id = value.get("app_id") if type(value) is dict else None
+    return Decoded([value], _id(app_id) or None, None, None, {}, repaired)
+
+
 def _checked(events: Any, events_max: int) -> list[Any]:
     if type(events) is not list or not events:
         raise Refusal(Code.INVALID_BATCH)

@@ -4,6 +4,7 @@ Pure: no I/O, and no clock of its own.
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import normalize
@@ -21,13 +22,16 @@ SURROGATE_REPLACED: Final = "surrogate_replaced"
 MEMBER_LOST: Final = "member_lost"  # a member of the root cannot be represented and is left out
 ROOT_ID_CHARS_MAX: Final = 200  # what is left of a batch id or a time, where the root is larger than it may be
 
+Check = Callable[[Any, str], ValidEvent | Fault]
+"""Tells of what was sent by an app whether it may go on, or its first fault."""
+
 _is_uuid = re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}").fullmatch
 
 
-def process(batch: Decoded, request: Request, limits: Limits) -> Processed:
+def process(batch: Decoded, request: Request, limits: Limits, check: Check = validate) -> Processed:
     """Return the records of a batch, and a verdict on every event that has none.
 
-    The events of `batch` may be changed in place.
+    The events of `batch` may be changed in place. `check` tells of each whether it may go on.
     """
     app_id, own = request.app.id, request.own
     event_bytes_max, nesting_max, repaired = limits.event_bytes_max, limits.nesting_max, batch.repaired
@@ -41,7 +45,7 @@ def process(batch: Decoded, request: Request, limits: Limits) -> Processed:
     budget = Budget()
     echo = _Echo(own, root_ids, budget)
     for index, sent in enumerate(batch.events):
-        event = validate(sent, app_id)
+        event = check(sent, app_id)
         if isinstance(event, Fault):
             rejected.append(echo.reject(index, event, sent))
             continue

@@ -4,7 +4,7 @@ import re
 from datetime import date
 from typing import Any, Final
 
-from ingest.event import ValidEvent
+from ingest.event import JsonObject, ValidEvent
 from ingest.outcome import Fault, RejectionCode
 
 NAME_CHARS_MAX: Final = 200
@@ -19,7 +19,7 @@ _date_time = re.compile(
     re.ASCII,
 ).fullmatch
 
-_NOT_AN_OBJECT = Fault(RejectionCode.NOT_AN_OBJECT, "An event must be an object.")
+NOT_AN_OBJECT: Final = Fault(RejectionCode.NOT_AN_OBJECT, "An event must be an object.")
 _NO_NAME = Fault(RejectionCode.MISSING_FIELD, "`event` is required.", "event")
 _NAME_TYPE = Fault(RejectionCode.INVALID_TYPE, "`event` must be a string.", "event")
 _NAME_LENGTH = Fault(RejectionCode.INVALID_VALUE, f"`event` must have 1 to {NAME_CHARS_MAX} characters.", "event")
@@ -37,12 +37,17 @@ _ID_LENGTH = Fault(
 def validate(event: Any, app_id: str) -> ValidEvent | Fault:
     """Return the event if it may go on, else its first fault. Members that are null count as absent."""
     if type(event) is not dict:
-        return event if isinstance(event, Fault) else _NOT_AN_OBJECT
+        return event if isinstance(event, Fault) else NOT_AN_OBJECT
     name = event.get("event")
     if type(name) is not str:
         return _NO_NAME if name is None else _NAME_TYPE
     if not 0 < len(name) <= NAME_CHARS_MAX:
         return _NAME_LENGTH
+    return fault_of(event, app_id) or ValidEvent(event)
+
+
+def fault_of(event: JsonObject, app_id: str) -> Fault | None:
+    """Return the first fault of the members that all that an app sends has in common: its time, app and id."""
     stamp = event.get("timestamp")
     if type(stamp) is not str:
         return _NO_TIME if stamp is None else _TIME_TYPE
@@ -60,7 +65,7 @@ def validate(event: Any, app_id: str) -> ValidEvent | Fault:
             return _ID_TYPE
         if len(str(event_id)) > EVENT_ID_CHARS_MAX:
             return _ID_LENGTH
-    return ValidEvent(event)
+    return None
 
 
 def is_date_time(text: Any) -> bool:

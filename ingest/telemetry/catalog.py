@@ -42,6 +42,13 @@ class RefusalReason(enum.StrEnum):
     PIPELINED = "pipelined"
 
 
+class StatementKind(enum.StrEnum):
+    """What an app says of a user beside events."""
+
+    USER_PROPERTIES = "user_properties"
+    CONSENT = "consent"
+
+
 class Label(NamedTuple):
     """A label and all its values; without `values` it has the one value of the running process, such as a version."""
 
@@ -86,6 +93,8 @@ ROUTE: Final = _label(
     (
         "/events",
         "/l/events",
+        "/users/properties",
+        "/consent",
         "/health",
         "/v1/whoami",
         "/v1/events",
@@ -102,6 +111,7 @@ STATUS: Final = _label(
 )
 CODE: Final = _label("code", (NO_CODE, *(code.name for code in Code)))
 STAGE: Final = Label("stage", ("body", "inflate", "process", "publish"))
+FATE: Final = Label("fate", ("replicated", "spooled", "rejected"))
 OUTCOME: Final = Label("outcome", ("accepted", "duplicate", "rejected"))
 
 _COUNTER, _GAUGE, _HISTOGRAM = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
@@ -145,6 +155,20 @@ METRICS: Final = (
         "events",
         "Accepted events by the promise given for them; always the accepted ones of `ingest_events_total`.",
         (Label("stored", ("replicated", "spooled")),),
+    ),
+    Metric(
+        "ingest_user_properties_total",
+        _COUNTER,
+        "statements",
+        "Statements of user properties by their fate: the promise given for them, or rejected.",
+        (FATE,),
+    ),
+    Metric(
+        "ingest_consent_total",
+        _COUNTER,
+        "statements",
+        "Statements of consent by their fate: the promise given for them, or rejected.",
+        (FATE,),
     ),
     Metric(
         "ingest_notes_total",

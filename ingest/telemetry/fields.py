@@ -55,6 +55,7 @@ FIELDS: Final = {
     "count": "how many",
     "inserted": "rows that were new",
     "repeated": "rows that were there already",
+    "erased": "rows that were refused because they are of somebody who is erased",
     "set_aside": "records that can never be used",
     "age_ms": "how old",
     "duration_ms": "how long",

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Protocol
 
-from ingest.telemetry.catalog import BY_NAME, CODE, METRICS, OTHER, ROUTE, STATUS, RefusalReason
+from ingest.telemetry.catalog import BY_NAME, CODE, METRICS, OTHER, ROUTE, STATUS, RefusalReason, StatementKind
 from ingest.telemetry.snapshot import Distribution, Sample, Scalar, Snapshot
 
 _BOUNDS: Final = BY_NAME["ingest_request_seconds"].bounds
@@ -64,6 +64,8 @@ class Figures:
         self.events = _by_label("ingest_events_total")
         self.events_rejected = _by_label("ingest_events_rejected_total")
         self.events_stored = _by_label("ingest_events_stored_total")
+        self.user_properties = _by_label("ingest_user_properties_total")
+        self.consent = _by_label("ingest_consent_total")
         self.notes = _by_label("ingest_notes_total")
         self.in_flight_requests = 0
         self.in_flight_bytes = 0
@@ -146,6 +148,13 @@ class Figures:
         for rejection in rejected:
             self.events["rejected"] += 1
             _add_one(self.events_rejected, rejection.code)
+        for note in notes:
+            _add_one(self.notes, note)
+
+    def statement(self, kind: StatementKind, stored: str | None, notes: Iterable[str]) -> None:
+        """Count the fate of one statement about a user: the promise given for it, None where it was rejected."""
+        fates: ByLabel = getattr(self, kind)
+        fates[stored or "rejected"] += 1
         for note in notes:
             _add_one(self.notes, note)
 

@@ -4,11 +4,15 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ingest.clock import SystemClock
+from ingest.clock import Clock, SystemClock
 from ingest.consume.dead_letter import DeadLetter, DeadLetters, reopen
 from ingest.consume.loop import Loop
+from ingest.consume.step import Step
 from ingest.db.database import Database
-from ingest.persist.worker import PersistWorker
+from ingest.persist.erasures import Eraser, ErasureReader
+from ingest.persist.statement import said_of_consent, said_of_properties
+from ingest.persist.users import UserWriter
+from ingest.persist.worker import Lane, PersistWorker
 from ingest.persist.writer import CONSUMER, EventWriter
 from ingest.settings import Settings
 from ingest.transport.contract import Publisher, Source, Topic
@@ -20,7 +24,14 @@ from ingest.wiring.transport import kafka_publisher, open_data_dir, open_source,
 DEADLINE_MS: Final = 60_000
 """Longest time for the rows of one batch; a database that needs more is away."""
 
-CONNECTIONS: Final = 2
+CONNECTIONS: Final = 4
+GROUPS: Final = {
+    Topic.EVENTS: CONSUMER,
+    Topic.USER_PROPERTIES: f"{CONSUMER}-user-properties",
+    Topic.CONSENT: f"{CONSUMER}-consent",
+}
+"""Consumer groups: one for each topic, so that the topics do not rebalance each other."""
+
 POLL_RECORDS_MAX: Final = 1_000
 POLL_WAIT_MS: Final = 3_000
 DEAD_LETTERS_FOLDER: Final = "dead-letters"
@@ -43,11 +54,30 @@ def build_persist(settings: Settings) -> Persisting:
     database = Database(
         settings.postgres_dsn.reveal(), "ingest-persist", connections_max=CONNECTIONS, deadline_ms=DEADLINE_MS
     )
-    publisher = kafka_publisher(settings) if settings.kafka_bootstrap is not None else _local_dead_letters(settings)
-    writer = EventWriter(database, clock)
-    source = open_source(settings, Topic.EVENTS, CONSUMER)
-    loop = Loop(source, writer, DeadLetters(publisher, keys, CONSUMER, clock))
-    return Persisting(database, publisher, PersistWorker(source, loop, writer))
+    has_kafka = settings.kafka_bootstrap is not None
+    publisher = kafka_publisher(settings) if has_kafka else _local_dead_letters(settings)
+    letters = DeadLetters(publisher, keys, CONSUMER, clock)
+    writers = _writers(database, clock)
+
+    def lane(topic: Topic, step: Step, group: str | None) -> Lane:
+        source = open_source(settings, topic, group)
+        return Lane(topic, source, Loop(source, step, letters))
+
+    # Every process reads all erasures there are at each start: no group, and no position that could be lost.
+    first = lane(Topic.ERASURES, ErasureReader(database), None) if has_kafka else None
+    lanes = [lane(topic, writer, GROUPS[topic]) for topic, writer in writers.items()]
+    eraser = Eraser(database, publisher if has_kafka else None, clock)
+    events = writers[Topic.EVENTS]
+    assert isinstance(events, EventWriter)
+    return Persisting(database, publisher, PersistWorker(first, lanes, events, eraser))
+
+
+def _writers(database: Database, clock: Clock) -> dict[Topic, EventWriter | UserWriter]:
+    return {
+        Topic.EVENTS: EventWriter(database, clock),
+        Topic.USER_PROPERTIES: UserWriter(database, "user_properties", said_of_properties),
+        Topic.CONSENT: UserWriter(database, "consents", said_of_consent),
+    }
 
 
 async def read_dead_letters(settings: Settings) -> list[DeadLetter]:
@@ -68,11 +98,16 @@ async def replay_dead_letters(settings: Settings, reason: str | None) -> tuple[i
     assert settings.postgres_dsn is not None
     keys = seal_keys(settings)
     letters = [each for each in await read_dead_letters(settings) if each.consumer == CONSUMER]
-    records = [reopen(each, keys) for each in letters if reason in {None, each.reason}]
+    records = [reopen(each, keys) for each in letters if reason in {None, each.reason} and each.topic in GROUPS]
     database = Database(settings.postgres_dsn.reveal(), "ingest-persist", connections_max=1, deadline_ms=DEADLINE_MS)
     await database.open()
     try:
-        poison = await EventWriter(database, SystemClock()).replay(records)
+        writers = _writers(database, SystemClock())
+        poison = [
+            each
+            for topic, writer in writers.items()
+            for each in await writer.replay([record for record in records if record.topic is topic])
+        ]
     finally:
         await database.close()
     return len(records) - len(poison), len(poison)

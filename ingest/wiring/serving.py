@@ -13,6 +13,7 @@ from ingest.edge.app import surface
 from ingest.edge.client import TrustedProxies
 from ingest.edge.collect import BodyLimits, Collect
 from ingest.edge.in_flight import InFlight
+from ingest.edge.intake import INTAKES
 from ingest.edge.protocol import ConnectionLimits, protocol_class
 from ingest.edge.region import Regions
 from ingest.edge.server import public_server
@@ -61,11 +62,7 @@ def build_worker(settings: Settings) -> Worker:
     agents = warm()
     for problem in (*regions.problems(), *agents.problems(), *warnings(settings)):
         _log.warning("start_problem", problem=problem)
-    in_flight = InFlight(
-        requests_max=settings.in_flight_requests_max,
-        bytes_max=settings.in_flight_bytes_max,
-        queue_s_max=settings.queue_ms_max / 1000,
-    )
+    in_flight = _in_flight(settings)
     shared = Shared(
         registry=registry,
         publisher=publisher,
@@ -78,7 +75,10 @@ def build_worker(settings: Settings) -> Worker:
         figures=figures,
         log=log.requests,
     )
-    collect = Collect(**shared._asdict(), agents=agents, in_flight=in_flight)
+    collectors = {
+        path: Collect(intake, **shared._asdict(), agents=agents, in_flight=in_flight)
+        for path, intake in INTAKES.items()
+    }
     partners: ASGIApp | None = None
     companions: tuple[Companion, ...] = ()
     cache = open_cache(settings, clock)
@@ -90,7 +90,7 @@ def build_worker(settings: Settings) -> Worker:
         companions += (service,)
     limits = ConnectionLimits(settings.header_bytes_max, settings.header_timeout_ms, settings.connections_max)
     server = public_server(
-        surface(collect, figures, log.requests, shared.trusted, partners),
+        surface(collectors, figures, log.requests, shared.trusted, partners),
         protocol_class(
             limits,
             figures.refused,
@@ -108,6 +108,14 @@ def build_worker(settings: Settings) -> Worker:
     if fallback is not None:
         worker.spool_state, worker.hurry = fallback.spool_state, fallback.hurry
     return worker
+
+
+def _in_flight(settings: Settings) -> InFlight:
+    return InFlight(
+        requests_max=settings.in_flight_requests_max,
+        bytes_max=settings.in_flight_bytes_max,
+        queue_s_max=settings.queue_ms_max / 1000,
+    )
 
 
 def _registry(settings: Settings, clock: SystemClock, rate: EventRate) -> Registry:

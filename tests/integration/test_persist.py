@@ -18,7 +18,7 @@ from ingest.db.migrate import migrate
 from ingest.persist.writer import EventWriter
 from ingest.transport.contract import Delivered
 from tests.ingest.pipeline.batches import body, event
-from tests.support.rows import ask, delivered, opened
+from tests.support.rows import as_persist, ask, delivered, opened
 
 NOW = datetime.now(UTC)
 TODAY = NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -60,7 +60,7 @@ def test_a_repeat_vanishes_whatever_way_it_comes(dsn: str) -> None:
     elsewhere = delivered(batch, first=0, partition=1)
     writer, poison = write(dsn, records, records, again, elsewhere)
 
-    assert (count(dsn), writer.inserted, poison) == (5, 5, [])
+    assert (count(dsn), writer.written.inserted, poison) == (5, 5, [])
     assert ask(dsn, "SELECT partition, next_offset FROM consumer_positions ORDER BY 1") == [
         {"partition": 0, "next_offset": 55},
         {"partition": 1, "next_offset": 5},
@@ -131,7 +131,7 @@ def test_one_row_that_the_database_refuses_costs_no_other(dsn: str) -> None:
     writer, poison = write(dsn, records)
 
     assert [(each.record.offset, each.reason) for each in poison] == [(17, "row_refused")]
-    assert (count(dsn), writer.inserted) == (39, 39)
+    assert (count(dsn), writer.written.inserted) == (39, 39)
     assert ask(dsn, "SELECT next_offset FROM consumer_positions") == [{"next_offset": 40}]
 
 
@@ -149,20 +149,13 @@ def test_two_at_once_write_each_event_once(dsn: str) -> None:
 
 
 def test_the_role_of_the_process_suffices(dsn: str) -> None:
-    """A login that may do what `ingest_persist` may writes rows and makes days, and can change and delete none."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        name = connection.info.dbname
-        connection.execute(f"CREATE ROLE {name}_writer LOGIN PASSWORD 'word' IN ROLE ingest_persist".encode())
-    user, host = f"{name}_writer:word", dsn.rpartition("@")[2]
-    try:
-        limited = f"postgresql://{user}@{host}"
+    """A login that may do what `ingest_persist` may writes rows and makes days, and can change none."""
+    with as_persist(dsn) as limited:
         write(limited, delivered(body(today(event_id="a"))))
         assert count(dsn) == 1
-        for forbidden in ("DELETE FROM events", "UPDATE events SET name = 'x'", "SELECT * FROM api_keys"):
+        for forbidden in ("TRUNCATE events", "UPDATE events SET name = 'x'", "SELECT * FROM api_keys"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 ask(limited, forbidden)
-    finally:
-        ask(dsn, f"DROP ROLE {name}_writer")
 
 
 JSON = st.recursive(

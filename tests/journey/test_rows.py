@@ -33,6 +33,18 @@ def send_examples(service: ServiceProcess) -> None:
         assert Caller(service.url).post(path.read_bytes()).status == 202
 
 
+def say(service: ServiceProcess) -> None:
+    """State properties and consent of a user; both must be taken."""
+    user = {"app_id": "app_demo", "app_user_id": "user-1", "timestamp": "2026-11-24T10:00:00Z"}
+    properties = {**user, "properties": {"plan": "pro", "email": "ann@b.c"}}
+    for path, statement in (("/users/properties", properties), ("/consent", {**user, "advertising": False})):
+        assert Caller(service.url).send("POST", path, json.dumps(statement).encode()).status == 202
+
+
+SAID = "SELECT name FROM user_properties UNION SELECT name FROM consents ORDER BY 1"
+EXPECTED = [{"name": name} for name in ("advertising", "email_sha256", "plan")]
+
+
 def rows(service: ServiceProcess, query: str) -> list[dict[str, Any]]:
     """Ask by the command that the README names, beside the running service."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
@@ -54,8 +66,10 @@ def test_events_are_rows_by_the_embedded_default(tmp_path: Path) -> None:
     with ServiceProcess({}, folder=tmp_path, args=("dev",)) as service:
         send_examples(service)
         send_examples(service)
+        say(service)
         count = "SELECT count(*) AS n, count(DISTINCT event_id) AS ids FROM events"
         until(lambda: rows(service, count) == [{"n": len(sent()), "ids": len(sent())}])
+        until(lambda: rows(service, SAID) == EXPECTED)
         stored = rows(service, "SELECT event_id, name, platform, event::text AS event FROM events")
 
     for row in stored:
@@ -82,11 +96,13 @@ def test_events_are_rows_by_kafka(tmp_path: Path, kafka: KafkaCluster, topic_pre
             until(lambda: ask(database, "SELECT count(*) AS n FROM events")[0]["n"] > 0)
             first.kill()
         send_examples(service)
+        say(service)
         with Program("persist", settings=persisting, folder=tmp_path / "persist-2") as second:
             until(lambda: ask(database, "SELECT count(*) AS n FROM events")[0]["n"] == len(sent()))
             until(
                 lambda: ask(database, "SELECT sum(next_offset) AS n FROM consumer_positions")[0]["n"] == 2 * len(sent())
             )
+            until(lambda: ask(database, SAID) == EXPECTED)
             assert second.stop() == 0
 
     found = ask(database, "SELECT event_id, name, project_id FROM events")

@@ -12,7 +12,7 @@ from ingest.notify.failure import Undelivered
 from ingest.notify.mail import Mail, MailServer, Security
 from ingest.notify.tls import client_tls
 from tests.support.certificates import self_signed
-from tests.support.receivers import MailReceiver
+from tests.support.receivers import MailReceiver, leavings_collected
 
 PAYLOAD = {
     "type": "kill_switch.on",
@@ -38,7 +38,8 @@ def mail(
 
 def send(way: Mail, to: str = "ops@acme.example") -> None:
     """Send the message `msg_1`."""
-    asyncio.run(way.send(to, "msg_1", PAYLOAD))
+    with leavings_collected():
+        asyncio.run(way.send(to, "msg_1", PAYLOAD))
 
 
 def refused(way: Mail, to: str = "ops@acme.example") -> str:
