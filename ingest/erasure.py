@@ -4,14 +4,16 @@ Ids and digests of erased people are known by their own digest alone, so that no
 """
 
 import hashlib
-import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
-_digests: Final = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])").findall
+_DIGEST_CHARS: Final = 64
+# Hex digits to one character, everything else to another: then a run of digits is found at the speed of memory.
+_MARKED: Final = bytes(ord("x") if chr(byte) in "0123456789abcdef" else ord(" ") for byte in range(256))
+_RUN: Final = b"x" * _DIGEST_CHARS
 
 
 def subject_of(text: str) -> str:
@@ -84,8 +86,22 @@ class Erased:
 
 
 def digests_in(event: bytes) -> list[str]:
-    """Return every SHA-256 digest, lower-case hex, that stands anywhere in an event's JSON, each once, sorted."""
-    return sorted({digest.decode() for digest in _digests(event)})
+    """Return every SHA-256 digest, lower-case hex, that stands anywhere in an event's JSON, each once, sorted.
+
+    A longer run of hex digits is none.
+    """
+    marked = event.translate(_MARKED)
+    begin = marked.find(_RUN)
+    if begin < 0:
+        return []
+    found = set()
+    while begin >= 0:
+        end = marked.find(b" ", begin)
+        end = len(marked) if end < 0 else end
+        if end - begin == _DIGEST_CHARS:
+            found.add(event[begin:end].decode())
+        begin = marked.find(_RUN, end)
+    return sorted(found)
 
 
 def subjects_in(event: bytes) -> list[str]:
