@@ -16,7 +16,8 @@ from ingest.wiring.persist import build_persist
 
 @click.command()
 @click.option("--dev", is_flag=True, help="Take the settings and the key of a running `ingest dev`.")
-def persist(*, dev: bool) -> None:
+@click.option("--from-oldest", is_flag=True, help="Read all that the topics still hold, as into a new database.")
+def persist(*, dev: bool, from_oldest: bool) -> None:
     """Write events from the transport into PostgreSQL until SIGTERM, each once.
 
     On Kafka several of these processes share the partitions.
@@ -26,7 +27,7 @@ def persist(*, dev: bool) -> None:
         raise click.ClickException("INGEST_POSTGRES_DSN is not set")
     log = open_log(settings)
     try:
-        asyncio.run(_persist(settings))
+        asyncio.run(_persist(settings, from_oldest=from_oldest))
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
         raise click.ClickException(
             "the database in INGEST_POSTGRES_DSN lacks a migration, or its role is no member of ingest_persist"
@@ -39,8 +40,8 @@ def persist(*, dev: bool) -> None:
         log.close()
 
 
-async def _persist(settings: Settings) -> None:
-    parts = build_persist(settings)
+async def _persist(settings: Settings, *, from_oldest: bool) -> None:
+    parts = build_persist(settings, from_oldest=from_oldest)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, parts.worker.stop)
     await parts.database.open()

@@ -46,8 +46,11 @@ class Persisting(NamedTuple):
     worker: PersistWorker
 
 
-def build_persist(settings: Settings) -> Persisting:
-    """Put the persisting process together. Only to be asked where there is a database."""
+def build_persist(settings: Settings, *, from_oldest: bool = False) -> Persisting:
+    """Put the persisting process together. Only to be asked where there is a database.
+
+    With `from_oldest` it reads all that the topics still hold, alone and without a position of its own.
+    """
     assert settings.postgres_dsn is not None
     open_data_dir(settings)
     clock, keys = SystemClock(), seal_keys(settings)
@@ -65,7 +68,7 @@ def build_persist(settings: Settings) -> Persisting:
 
     # Every process reads all erasures there are at each start: no group, and no position that could be lost.
     first = lane(Topic.ERASURES, ErasureReader(database), None) if has_kafka else None
-    lanes = [lane(topic, writer, GROUPS[topic]) for topic, writer in writers.items()]
+    lanes = [lane(topic, writer, None if from_oldest else GROUPS[topic]) for topic, writer in writers.items()]
     eraser = Eraser(database, publisher if has_kafka else None, clock)
     events = writers[Topic.EVENTS]
     assert isinstance(events, EventWriter)

@@ -100,9 +100,14 @@ def open_log_transport(settings: Settings) -> LocalLog:
 
 
 def open_source(settings: Settings, topic: Topic, group: str | None) -> Source:
-    """Return a reader of one topic from where the edge stores records in the end: Kafka, else the local log."""
+    """Return a reader of one topic from where the edge stores records in the end: Kafka, else the local log.
+
+    On Kafka groups are named with the topics' prefix, so that installations that share brokers do not meet.
+    """
     if settings.kafka_bootstrap is not None:
-        return KafkaSource(kafka_connection(settings), topic_plan(settings).name(topic), topic, group=group)
+        plan = topic_plan(settings)
+        named = None if group is None else plan.prefix + group
+        return KafkaSource(kafka_connection(settings), plan.name(topic), topic, group=named)
     return LocalLogSource(settings.data_dir / LOG_FOLDER, seal_keys(settings), topic, group)
 
 

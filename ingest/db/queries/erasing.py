@@ -24,7 +24,7 @@ _THEIRS_BY_DIGEST: Final = sql.SQL(
     )
     """
 )
-_DAYS: Final = sql.SQL(
+DAYS: Final = sql.SQL(
     """
     SELECT DISTINCT ts::date::text FROM (
         SELECT ts FROM events WHERE project_id = %(project_id)s AND user_id = ANY(%(subjects)s)
@@ -170,7 +170,7 @@ async def take_in(connection: Connection, erasure: Erasure) -> None:
 
 async def days_of(connection: Connection, asked: Asked) -> list[str]:
     """Return the days, `YYYY-MM-DD` in UTC, of which somebody has events."""
-    query = _DAYS if asked.subjects else _DAYS_BY_DIGEST.format(theirs=_THEIRS_BY_DIGEST)
+    query = DAYS if asked.subjects else _DAYS_BY_DIGEST.format(theirs=_THEIRS_BY_DIGEST)
     async with connection.cursor() as cursor:
         await cursor.execute(query, _parameters(asked))
         return sorted(str(day) for (day,) in await cursor.fetchall())
