@@ -40,6 +40,10 @@ from ingest.setting import (
 Role = Literal["dev", "serve", "persist", "notify", "tool"]
 """Who reads the settings: `dev` generates missing keys, `tool` needs none, the others need theirs."""
 
+EVENTS_RETENTION_DAYS_MIN = 30
+EVENTS_RETENTION_DAYS_MAX = 400
+"""Events of no earlier day get a partition of their own, so nothing could be kept by its day for longer."""
+
 SDK_TIMEOUT_MS = 10_000
 """SDKs give up a request after this time."""
 
@@ -170,6 +174,13 @@ class Settings:
             "The way to PostgreSQL is a private network; without it, a connection outside loopback must use TLS.",
         ),
     ] = False
+    events_retention_days: Annotated[
+        int,
+        Setting(
+            integer(EVENTS_RETENTION_DAYS_MIN, EVENTS_RETENTION_DAYS_MAX, "days"),
+            "How long rows of events are kept; a project may have less, `ingest projects set`.",
+        ),
+    ] = 400
     support_webhook_url: Annotated[
         Secret | None,
         Setting(WEBHOOK_URL, "Where the support is told of every kill, by `ingest notify`.", secret=True),

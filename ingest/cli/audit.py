@@ -13,7 +13,7 @@ _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 @click.command()
 @click.option("--org", "organization_id", help="Of one organization; else of all, and what concerned everybody.")
 @click.option("--action", help="For example key.rotated, organization.killed.")
-@click.option("--actor", help="operator:<name> or key:<id>.")
+@click.option("--actor", help="operator:<name>, key:<id> or system:<process>.")
 @click.option("--target", "target_id", help="Id of what was changed.")
 @click.option("--since", type=click.DateTime(_TIMES), help="In UTC, included.")
 @click.option("--until", type=click.DateTime(_TIMES), help="In UTC, not included.")

@@ -47,7 +47,8 @@ async def _persist(settings: Settings, *, from_oldest: bool) -> None:
     await parts.database.open()
     try:
         await parts.publisher.start()
-        await parts.worker.run()
+        async with parts.retention.at_work():
+            await parts.worker.run()
     finally:
         await parts.publisher.close()
         await parts.database.close()

@@ -13,7 +13,7 @@ from ingest.cli.environment import read_settings
 from ingest.cli.table import print_table
 from ingest.control.record import ACTOR_CHARACTERS_MAX, REASON_CHARACTERS_MAX, Actor
 from ingest.control.secrets import without_secrets
-from ingest.db.database import Connection, Database
+from ingest.db.database import DEADLINE_MS, Connection, Database
 
 T = TypeVar("T")
 
@@ -53,9 +53,9 @@ def change(work: Callable[[Connection], Awaitable[T]]) -> T:
     return with_database(lambda database: database.transact(work))
 
 
-def with_database(work: Callable[[Database], Awaitable[T]]) -> T:
-    """Do several pieces of work on the database."""
-    return asyncio.run(_on_database(work))
+def with_database(work: Callable[[Database], Awaitable[T]], *, deadline_ms: int = DEADLINE_MS) -> T:
+    """Do several pieces of work on the database, each within the deadline."""
+    return asyncio.run(_on_database(work, deadline_ms))
 
 
 def login() -> Actor:
@@ -96,16 +96,18 @@ def _cell(value: Any) -> object:
     return value.isoformat(timespec="seconds") if hasattr(value, "isoformat") else value
 
 
-async def _on_database(work: Callable[[Database], Awaitable[T]]) -> T:
+async def _on_database(work: Callable[[Database], Awaitable[T]], deadline_ms: int) -> T:
     dsn = read_settings("tool").postgres_dsn
     if dsn is None:
         raise click.ClickException("INGEST_POSTGRES_DSN is not set, and no `ingest dev` is running here")
-    database = Database(dsn.reveal(), "ingest-operator", connections_max=1)
+    database = Database(dsn.reveal(), "ingest-operator", connections_max=1, deadline_ms=deadline_ms)
     await database.open()
     try:
         return await work(database)
     except psycopg.errors.UndefinedTable:
         raise click.ClickException("the database has no schema yet; run `ingest migrate`") from None
+    except (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction):
+        raise click.ClickException("the database lacks a migration; run `ingest migrate`") from None
     except psycopg.errors.InsufficientPrivilege:
         raise click.ClickException("the role in INGEST_POSTGRES_DSN may not do this") from None
     except psycopg.errors.CheckViolation as error:

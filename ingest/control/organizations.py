@@ -3,6 +3,7 @@
 import re
 from typing import Any, Final
 
+import msgspec
 from psycopg.errors import ForeignKeyViolation, UniqueViolation
 
 from ingest.control.record import Actor, Conflict, ControlError, Deed, Unknown, new_id, record
@@ -11,6 +12,7 @@ from ingest.db.database import Connection
 from ingest.db.queries.organizations import (
     find_app,
     find_organization,
+    find_project,
     insert_app,
     insert_organization,
     insert_project,
@@ -18,10 +20,12 @@ from ingest.db.queries.organizations import (
     set_app,
     set_app_revoked,
     set_contact,
+    set_events_retention,
 )
-from ingest.db.rows import AppRow
+from ingest.db.rows import AppRow, Project
 from ingest.registry.document import app_options
 from ingest.registry.model import Options
+from ingest.settings import EVENTS_RETENTION_DAYS_MIN
 
 _is_mail_address = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.)*[A-Za-z0-9-]{1,63}"
@@ -60,6 +64,31 @@ async def create_project(connection: Connection, organization_id: str, name: str
     await insert_project(connection, project_id, organization_id, name)
     await record(connection, actor, Deed("project", "created", project_id, organization_id))
     return project_id
+
+
+async def change_events_retention(
+    connection: Connection, project_id: str, days: int | None, default_days: int, actor: Actor
+) -> Project:
+    """Set for how many days a project's events are kept, None for the default, and return the project.
+
+    Raises `Unknown`, and `ControlError` where the days are fewer than may be or more than the default.
+    """
+    if days is not None and not EVENTS_RETENTION_DAYS_MIN <= days <= default_days:
+        raise ControlError(
+            f"events of a project are kept for {EVENTS_RETENTION_DAYS_MIN} to {default_days} days; the latter is the"
+            " default, INGEST_EVENTS_RETENTION_DAYS"
+        )
+    project = await find_project(connection, project_id)
+    if project is None:
+        raise Unknown("there is no such project")
+    await set_events_retention(connection, project_id, days)
+    await record(
+        connection,
+        actor,
+        Deed("project", "changed", project_id, project.organization_id),
+        details={"member": "events_retention_days", "from": project.events_retention_days, "to": days},
+    )
+    return msgspec.structs.replace(project, events_retention_days=days)
 
 
 async def create_app(

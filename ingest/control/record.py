@@ -9,15 +9,15 @@ from ingest.db.database import Connection
 from ingest.db.queries.audit import insert_audit_event
 from ingest.db.rows import AuditEvent
 
-Target = Literal["organization", "project", "app", "key", "global", "erasure"]
-Verb = Literal["created", "changed", "killed", "lifted", "rotated", "revoked", "requested", "completed"]
+Target = Literal["organization", "project", "app", "key", "global", "erasure", "retention"]
+Verb = Literal["created", "changed", "killed", "lifted", "rotated", "revoked", "requested", "completed", "run"]
 
 REASON_CHARACTERS_MAX = 500
 ACTOR_CHARACTERS_MAX = 200
 
 
 class Actor(NamedTuple):
-    """Who acts: `name` is `key:<id>` or `operator:<name>`, `request_id` that of the call where there was one."""
+    """Who acts: `name` is `key:<id>`, `operator:<name>` or `system:<process>`, `request_id` that of the call if any."""
 
     name: str
     request_id: str | None = None
@@ -26,6 +26,11 @@ class Actor(NamedTuple):
     def operator(cls, name: str) -> "Actor":
         """Return a person at the command line."""
         return cls(f"operator:{name}"[:ACTOR_CHARACTERS_MAX])
+
+    @classmethod
+    def system(cls, process: str) -> "Actor":
+        """Return a process of the service that acts by itself."""
+        return cls(f"system:{process}")
 
     @classmethod
     def key(cls, key_id: str, request_id: str) -> "Actor":

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -84,9 +84,11 @@ class Database:
     """
 
     def __init__(self, dsn: str, name: str, *, connections_max: int = 4, deadline_ms: int = DEADLINE_MS) -> None:
+        self._dsn = dsn
+        self._arguments = {**connection_arguments(dsn, name), "options": _session(deadline_ms)}
         self._pool = AsyncConnectionPool(
             dsn,
-            kwargs={**connection_arguments(dsn, name), "options": _session(deadline_ms)},
+            kwargs=self._arguments,
             min_size=1,
             max_size=connections_max,
             timeout=deadline_ms / 1000,
@@ -125,6 +127,20 @@ class Database:
                 return await work(connection)
 
         return await self._within(self._on_a_connection(whole))
+
+    @contextlib.asynccontextmanager
+    async def alone(self, lock: int) -> AsyncIterator[bool]:
+        """Yield whether nobody else on this database is in such a block of the same `lock`. Raises `DatabaseAway`.
+
+        The lock lives and dies with a connection of its own; where that is lost on the way, somebody else may come in.
+        """
+        connection = await self._within(psycopg.AsyncConnection.connect(self._dsn, **self._arguments))
+        try:
+            cursor = await self._within(connection.execute("SELECT pg_try_advisory_lock(%s)", (lock,)))
+            row = await cursor.fetchone()
+            yield row is not None and bool(row[0])
+        finally:
+            await connection.close()
 
     async def _on_a_connection(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         async with self._pool.connection() as connection:

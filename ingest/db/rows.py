@@ -26,12 +26,13 @@ class Organization(msgspec.Struct, frozen=True):
 
 
 class Project(msgspec.Struct, frozen=True):
-    """Apps of one organization that belong together."""
+    """Apps of one organization that belong together; `events_retention_days` is None where the default holds."""
 
     id: str
     organization_id: str
     name: str
     created_at: datetime
+    events_retention_days: int | None
 
 
 class AppRow(msgspec.Struct, frozen=True):

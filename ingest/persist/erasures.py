@@ -31,7 +31,7 @@ from ingest.transport.contract import Delivered, Publisher, Topic, Unavailable
 PAUSE_S: Final = 2.0
 """Between two looks for what was asked for."""
 
-ACTOR: Final = Actor("system:persist")
+ACTOR: Final = Actor.system("persist")
 
 _log = structlog.get_logger(__name__)
 

@@ -57,6 +57,9 @@ FIELDS: Final = {
     "repeated": "rows that were there already",
     "erased": "rows that were refused because they are of somebody who is erased",
     "set_aside": "records that can never be used",
+    "dropped": "days that were dropped with all their rows",
+    "deleted": "rows that were deleted",
+    "put_off": "days that were in use, left to the next run",
     "age_ms": "how old",
     "duration_ms": "how long",
 }

@@ -10,6 +10,7 @@ from ingest.consume.loop import Loop
 from ingest.consume.step import Step
 from ingest.db.database import Database
 from ingest.persist.erasures import Eraser, ErasureReader
+from ingest.persist.retention import RetentionSchedule
 from ingest.persist.statement import said_of_consent, said_of_properties
 from ingest.persist.users import UserWriter
 from ingest.persist.worker import Lane, PersistWorker
@@ -24,7 +25,7 @@ from ingest.wiring.transport import kafka_publisher, open_data_dir, open_source,
 DEADLINE_MS: Final = 60_000
 """Longest time for the rows of one batch; a database that needs more is away."""
 
-CONNECTIONS: Final = 4
+CONNECTIONS: Final = 6
 GROUPS: Final = {
     Topic.EVENTS: CONSUMER,
     Topic.USER_PROPERTIES: f"{CONSUMER}-user-properties",
@@ -44,6 +45,7 @@ class Persisting(NamedTuple):
     database: Database
     publisher: Publisher
     worker: PersistWorker
+    retention: RetentionSchedule
 
 
 def build_persist(settings: Settings, *, from_oldest: bool = False) -> Persisting:
@@ -72,7 +74,8 @@ def build_persist(settings: Settings, *, from_oldest: bool = False) -> Persistin
     eraser = Eraser(database, publisher if has_kafka else None, clock)
     events = writers[Topic.EVENTS]
     assert isinstance(events, EventWriter)
-    return Persisting(database, publisher, PersistWorker(first, lanes, events, eraser))
+    retention = RetentionSchedule(database, settings.events_retention_days, clock)
+    return Persisting(database, publisher, PersistWorker(first, lanes, events, eraser), retention)
 
 
 def _writers(database: Database, clock: Clock) -> dict[Topic, EventWriter | UserWriter]:

@@ -49,6 +49,7 @@ class Store(NamedTuple):
     owner: str
     serving: str
     notify: str
+    persist: str
 
 
 @contextlib.contextmanager
@@ -58,27 +59,30 @@ def open_store(superuser_dsn: str) -> Iterator[Store]:
     owner = create_database(superuser_dsn, name)
     try:
         migrate(owner)
-        with _login(owner, "ingest_serving") as serving, _login(owner, "ingest_notify") as notify:
-            yield Store(owner, serving, notify)
+        with (
+            login(owner, "ingest_serving") as serving,
+            login(owner, "ingest_notify") as notify,
+            login(owner, "ingest_persist") as persist,
+        ):
+            yield Store(owner, serving, notify, persist)
     finally:
         drop_database(superuser_dsn, name)
 
 
 @contextlib.contextmanager
-def _login(owner: str, role: str) -> Iterator[str]:
+def login(owner: str, role: str) -> Iterator[str]:
+    """Make a login that is a member of one role, and yield its DSN; at the end it is gone."""
     name, word = f"{role}_{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
-    login, parts = sql.Identifier(name), urlsplit(owner)
+    user, parts = sql.Identifier(name), urlsplit(owner)
     with psycopg.connect(owner, autocommit=True) as connection:
         connection.execute(
-            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE {}").format(
-                login, sql.Literal(word), sql.Identifier(role)
-            )
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE {}").format(user, sql.Literal(word), sql.Identifier(role))
         )
     try:
         yield parts._replace(netloc=f"{name}:{quote(word)}@{parts.netloc.rpartition('@')[2]}").geturl()
     finally:
         with psycopg.connect(owner, autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP ROLE {}").format(login))
+            connection.execute(sql.SQL("DROP ROLE {}").format(user))
 
 
 class Tenant(NamedTuple):

@@ -44,7 +44,7 @@ TABLES = {
     "consumer_positions": "consumer:text topic:text partition:int4 next_offset:int8 record_at_ms:int8",
     "alembic_version": "version_num:varchar",
     "organizations": "id:text name:text contact:text created_at:timestamptz",
-    "projects": "id:text organization_id:text name:text created_at:timestamptz",
+    "projects": "id:text organization_id:text name:text created_at:timestamptz events_retention_days:int4?",
     "apps": "id:text project_id:text name:text environment:text? options:jsonb is_active:bool kill_switch:bool"
     " revoked_at:timestamptz? created_at:timestamptz",
     "api_keys": "id:text organization_id:text env:text name:text? secret_hash:text scopes:_text tier:text"

@@ -1,4 +1,4 @@
-"""What the logins of the edge and of the messenger can do in the database, tried: what they need and nothing else."""
+"""What the logins of edge, messenger and persisting process can do, tried: what they need and nothing else."""
 
 import datetime as dt
 from typing import LiteralString
@@ -46,6 +46,31 @@ NOTIFY_MAY: tuple[LiteralString, ...] = (
     "SELECT * FROM outbox FOR UPDATE SKIP LOCKED",
     "SELECT * FROM organizations",
     "UPDATE outbox SET attempts = 1, next_attempt_at = now(), delivered_at = now(), last_failure = 'x'",
+)
+
+RETENTION: tuple[LiteralString, ...] = (
+    "SELECT drop_day_partition('events', current_date - 40, false)",
+    "SELECT drop_day_partition('request_log', current_date - 40, true)",
+    "SELECT delete_old_rows('audit_events', 731, 10)",
+    "SELECT delete_old_rows('outbox', 30, 10)",
+    "SELECT delete_old_rows('erasures', 731, 10)",
+    "SELECT delete_old_rows('erased_subjects', 731, 10)",
+    "DELETE FROM events_default",
+)
+
+PERSIST_MAY: tuple[LiteralString, ...] = (
+    *RETENTION,
+    "SELECT * FROM events",
+    "SELECT * FROM events_default",
+    "DELETE FROM events",
+    "SELECT * FROM consumer_positions FOR UPDATE",
+    "SELECT id, events_retention_days FROM projects",
+    "SELECT make_day_partition('events', current_date - 399)",
+    "INSERT INTO audit_events (id, actor, action, target_type, target_id) VALUES ('aud_3', 'a', 'b', 'c', 'd')",
+    "DELETE FROM user_properties",
+    "DELETE FROM consents",
+    "SELECT * FROM erasures",
+    "SELECT * FROM erased_subjects",
 )
 
 NOBODY_MAY: tuple[LiteralString, ...] = (
@@ -99,12 +124,14 @@ NOBODY_MAY: tuple[LiteralString, ...] = (
     "UPDATE outbox SET created_at = now()",
     "UPDATE request_log SET status = 200",
     "UPDATE registry_version SET version = 0",
+    "UPDATE projects SET events_retention_days = 30",
     "SELECT * FROM request_log",
     *(f"DELETE FROM {table}" for table in TABLES),  # noqa: S608 - names of tables, from above
     *(f"TRUNCATE {table}" for table in TABLES),
 )
 
 SERVING_MAY_NOT: tuple[LiteralString, ...] = (
+    *RETENTION,
     "SELECT payload FROM outbox",
     "SELECT id FROM outbox",
     "SELECT * FROM outbox",
@@ -113,6 +140,7 @@ SERVING_MAY_NOT: tuple[LiteralString, ...] = (
 )
 
 NOTIFY_MAY_NOT: tuple[LiteralString, ...] = (
+    *RETENTION,
     "SELECT * FROM api_keys",
     "SELECT secret_hash FROM api_keys",
     "SELECT * FROM projects",
@@ -125,6 +153,20 @@ NOTIFY_MAY_NOT: tuple[LiteralString, ...] = (
     "INSERT INTO audit_events (id, actor, action, target_type, target_id) VALUES ('aud_2', 'a', 'b', 'c', 'd')",
     "INSERT INTO request_log (request_id) VALUES ('x')",
     "SELECT make_day_partition('request_log', current_date)",
+    "SET ROLE ingest_serving",
+)
+
+PERSIST_MAY_NOT: tuple[LiteralString, ...] = (
+    *(statement for statement in NOBODY_MAY if statement not in PERSIST_MAY),
+    "SELECT * FROM api_keys",
+    "SELECT * FROM projects",
+    "SELECT name FROM projects",
+    "SELECT * FROM audit_events",
+    "SELECT * FROM outbox",
+    "SELECT * FROM organizations",
+    "UPDATE events SET name = 'x'",
+    "UPDATE erased_subjects SET received_until = now()",
+    "INSERT INTO outbox (id, message_id, recipient, payload) VALUES ('msg_3', 'msg_3', 'support', '{}')",
     "SET ROLE ingest_serving",
 )
 
@@ -203,6 +245,59 @@ def test_notify_may_not(one_worker: Site, statement: LiteralString) -> None:
         attempt(one_worker.store.notify, statement)
 
 
+@pytest.mark.usefixtures("tenant")
+@pytest.mark.parametrize("statement", PERSIST_MAY)
+def test_persist_may(one_worker: Site, statement: LiteralString) -> None:
+    """What the persisting process does is allowed to its login."""
+    attempt(one_worker.store.persist, statement)
+
+    assert one_worker.operators.run("SELECT FROM audit_events WHERE id = 'aud_3'") == []
+
+
+@pytest.mark.usefixtures("tenant")
+@pytest.mark.parametrize("statement", PERSIST_MAY_NOT)
+def test_persist_may_not(one_worker: Site, statement: LiteralString) -> None:
+    """Everything else is refused by the database itself."""
+    with pytest.raises(InsufficientPrivilege):
+        attempt(one_worker.store.persist, statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT drop_day_partition('events', (now() AT TIME ZONE 'UTC')::date - 30, false)",
+        "SELECT drop_day_partition('events', (now() AT TIME ZONE 'UTC')::date - 30, true)",
+        "SELECT drop_day_partition('request_log', (now() AT TIME ZONE 'UTC')::date - 30, false)",
+        "SELECT drop_day_partition('events', (now() AT TIME ZONE 'UTC')::date, false)",
+        "SELECT drop_day_partition('audit_events', current_date - 400, false)",
+        "SELECT drop_day_partition('events_default', current_date - 400, false)",
+        "SELECT drop_day_partition('events; DROP TABLE outbox', current_date - 400, false)",
+        "SELECT delete_old_rows('audit_events', 730, 10)",
+        "SELECT delete_old_rows('audit_events', NULL, 10)",
+        "SELECT delete_old_rows('erasures', 730, 10)",
+        "SELECT delete_old_rows('erased_subjects', 730, 10)",
+        "SELECT delete_old_rows('outbox', 29, 10)",
+        "SELECT delete_old_rows('outbox', -1, 10)",
+        "SELECT delete_old_rows('outbox', 30, NULL)",
+        "SELECT delete_old_rows('events', 731, 10)",
+        "SELECT delete_old_rows('api_keys', 731, 10)",
+        "SELECT delete_old_rows(NULL, 731, 10)",
+    ],
+)
+def test_nothing_young_is_let_go_of(one_worker: Site, statement: LiteralString) -> None:
+    """The rights that are lent for retention drop no day and delete no row before its least time."""
+    with psycopg.connect(one_worker.store.persist) as connection, pytest.raises(RaiseException):
+        connection.execute(statement)
+
+
+def test_a_day_is_dropped_under_no_isolation_that_could_miss_a_row(one_worker: Site) -> None:
+    """A look at what was committed before the lock would not do."""
+    with psycopg.connect(one_worker.store.persist) as connection:
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        with pytest.raises(RaiseException):
+            connection.execute("SELECT drop_day_partition('events', current_date - 400, true)")
+
+
 @pytest.mark.parametrize("parent", ["audit_events", "api_keys", "request_log; DROP TABLE outbox", "pg_class", ""])
 def test_partitions_of_other_tables(one_worker: Site, parent: str) -> None:
     """The rights that are lent for making a day's partition make nothing else."""
@@ -240,10 +335,12 @@ def test_the_logins_have_no_rights_of_their_own(one_worker: Site) -> None:
     found = one_worker.operators.run(
         """
         SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls, rolcanlogin
-        FROM pg_roles WHERE rolname IN ('ingest_serving', 'ingest_notify')
+        FROM pg_roles WHERE rolname IN ('ingest_serving', 'ingest_notify', 'ingest_persist')
         """
     )
-    for dsn, role in ((one_worker.store.serving, "ingest_serving"), (one_worker.store.notify, "ingest_notify")):
+    store = one_worker.store
+    logins = {store.serving: "ingest_serving", store.notify: "ingest_notify", store.persist: "ingest_persist"}
+    for dsn, role in logins.items():
         with psycopg.connect(dsn) as connection:
             ((roles, may_connect_only),) = connection.execute(
                 """
@@ -255,7 +352,7 @@ def test_the_logins_have_no_rights_of_their_own(one_worker: Site) -> None:
             )
         assert (roles, may_connect_only) == ([role], True)
 
-    assert found == [(False, False)] * 2
+    assert found == [(False, False)] * 3
 
 
 def test_nobody_may_create_in_a_schema_of_former_times(database: str) -> None:

@@ -153,7 +153,7 @@ def test_the_role_of_the_process_suffices(dsn: str) -> None:
     with as_persist(dsn) as limited:
         write(limited, delivered(body(today(event_id="a"))))
         assert count(dsn) == 1
-        for forbidden in ("TRUNCATE events", "UPDATE events SET name = 'x'", "SELECT * FROM api_keys"):
+        for forbidden in ("DELETE FROM audit_events", "UPDATE events SET name = 'x'", "SELECT * FROM api_keys"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 ask(limited, forbidden)
 

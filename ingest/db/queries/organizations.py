@@ -63,7 +63,7 @@ async def find_project(connection: Connection, project_id: str) -> Project | Non
     return await fetch_one(
         connection,
         Project,
-        "SELECT id, organization_id, name, created_at FROM projects WHERE id = %(id)s",
+        "SELECT id, organization_id, name, created_at, events_retention_days FROM projects WHERE id = %(id)s",
         {"id": project_id},
     )
 
@@ -74,11 +74,20 @@ async def list_projects(connection: Connection, organization_id: str | None) -> 
         connection,
         Project,
         """
-        SELECT id, organization_id, name, created_at FROM projects
+        SELECT id, organization_id, name, created_at, events_retention_days FROM projects
         WHERE %(organization_id)s::text IS NULL OR organization_id = %(organization_id)s
         ORDER BY created_at, id
         """,
         {"organization_id": organization_id},
+    )
+
+
+async def set_events_retention(connection: Connection, project_id: str, days: int | None) -> None:
+    """Set for how many days a project's events are kept, None for the default."""
+    await change(
+        connection,
+        "UPDATE projects SET events_retention_days = %(days)s WHERE id = %(id)s",
+        {"id": project_id, "days": days},
     )
 
 

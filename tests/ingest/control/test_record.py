@@ -31,8 +31,9 @@ def written(dsn: str) -> list[AuditEvent]:
 
 
 def test_actors_are_told_apart_by_their_names() -> None:
-    """A partner acts by a key in a call, an operator by a name that fits its column."""
+    """A partner acts by a key in a call, an operator by a name that fits its column, a process by its own."""
     assert Actor.operator("kim") == ("operator:kim", None)
+    assert Actor.system("persist") == ("system:persist", None)
     assert Actor.key("01J", "req_1") == ("key:01J", "req_1")
     assert len(Actor.operator("k" * 1_000).name) == ACTOR_CHARACTERS_MAX
 

@@ -272,3 +272,36 @@ def test_a_pool_closes_while_work_hangs(database: str) -> None:
 def test_of_several_hosts_the_one_is_taken_that_may_be_written_to(dsn: str, wanted: str | None) -> None:
     """What a standby says of a key may be old; a single server is read even while it is read only."""
     assert connection_arguments(dsn, "test").get("target_session_attrs") == wanted
+
+
+def test_one_alone_at_a_time(database: str) -> None:
+    """Of one lock one block is alone until its end, however it ends; another lock is another matter."""
+
+    async def work(pool: Database) -> None:
+        async with pool.alone(1) as first:
+            async with pool.alone(1) as second, pool.alone(2) as other:
+                assert (first, second, other) == (True, False, True)
+            assert await pool.run(one) == 1
+            async with pool.alone(1) as third:
+                assert not third
+        with pytest.raises(KeyError, match="mine"):
+            async with pool.alone(2):
+                raise KeyError("mine")
+        while True:  # the server notices the end of a connection a moment later
+            async with pool.alone(1) as one_again, pool.alone(2) as other_again:
+                if one_again and other_again:
+                    return
+
+    with_pool(database, work)
+
+
+def test_nobody_is_alone_in_a_database_that_is_away() -> None:
+    """It is told as for any other work."""
+    (port,) = free_ports(1)
+
+    async def work(pool: Database) -> None:
+        with pytest.raises(DatabaseAway):
+            async with pool.alone(1):
+                pass
+
+    with_pool(f"postgresql://nobody@127.0.0.1:{port}/nothing", work)
