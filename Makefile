@@ -34,7 +34,7 @@ check: setup
 bench: setup
 	$(BIN)/python -m bench
 
-# Every fault under load on three real brokers: is what was acknowledged still there? Takes about ten minutes, and root.
+# Every fault under load on real services: is what was acknowledged still there? Takes a quarter of an hour, and root.
 faults: setup
 	$(BIN)/python -m tests.faults
 

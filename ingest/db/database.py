@@ -16,7 +16,7 @@ Connection = psycopg.AsyncConnection[TupleRow]
 T = TypeVar("T")
 
 DEADLINE_MS: Final = 3_000
-"""Longest wait for one piece of work, its connection included."""
+"""Longest wait for one piece of work, its connection included; work that may take longer waits for that no longer."""
 
 VALUE_REFUSED: Final = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded)
 """What the database says of a value that it will never take."""
@@ -91,7 +91,7 @@ class Database:
             kwargs=self._arguments,
             min_size=1,
             max_size=connections_max,
-            timeout=deadline_ms / 1000,
+            timeout=min(deadline_ms, DEADLINE_MS) / 1000,
             max_lifetime=1_800,
             reconnect_timeout=_RECONNECT_S,
             check=AsyncConnectionPool.check_connection,
@@ -134,7 +134,12 @@ class Database:
 
         The lock lives and dies with a connection of its own; where that is lost on the way, somebody else may come in.
         """
-        connection = await self._within(psycopg.AsyncConnection.connect(self._dsn, **self._arguments))
+        connecting = asyncio.ensure_future(psycopg.AsyncConnection.connect(self._dsn, **self._arguments))
+        try:
+            connection = await self._within(connecting)
+        except BaseException:
+            connecting.add_done_callback(_close_unused)  # it may have come about just when nobody waited any more
+            raise
         try:
             cursor = await self._within(connection.execute("SELECT pg_try_advisory_lock(%s)", (lock,)))
             row = await cursor.fetchone()
@@ -183,3 +188,8 @@ class Database:
         self._abandoned.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _log.debug("database_work_abandoned", error=task.exception())
+
+
+def _close_unused(connecting: "asyncio.Future[Connection]") -> None:
+    if not connecting.cancelled() and connecting.exception() is None:
+        connecting.result().pgconn.finish()

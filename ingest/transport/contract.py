@@ -126,7 +126,11 @@ class Source(Protocol):
         """
 
     async def commit(self) -> None:
-        """Remember durably that everything handed out so far is done: a later start continues behind it."""
+        """Remember durably that everything handed out so far is done: a later start continues behind it.
+
+        Where others of the group took over what was handed out, nothing is remembered and no error raised: it is handed
+        out again, to them. Raises `Unavailable` where it could not be remembered for now.
+        """
 
     async def close(self) -> None:
         """Release everything. What was handed out and not committed is handed out again."""

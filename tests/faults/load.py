@@ -85,6 +85,12 @@ class Load:
             if sent.status == 202:
                 yield from map(self.event_id, sent.numbers)
 
+    def unanswered(self) -> Iterator[str]:
+        """Yield the ids of all events of which it is not known what became of them."""
+        for sent in self.ledger:
+            if sent.status == NO_ANSWER:
+                yield from map(self.event_id, sent.numbers)
+
     async def _run(self) -> None:
         due_s = time.monotonic()
         while True:

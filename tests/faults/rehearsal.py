@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -43,12 +43,11 @@ class Row(msgspec.Struct, frozen=True):
         return self.lost == 0 and self.conserved
 
 
-@asynccontextmanager
-async def staged(folder: Path, pace: Pace) -> AsyncIterator[Stage]:
-    """Run what all scenes share."""
+@contextmanager
+def staged(folder: Path, pace: Pace) -> Iterator[Stage]:
+    """Run what all scenes share; its `watch` is still to be entered."""
     with brokers(folder / "kafka") as (cluster, proxies):
-        async with Watch(cluster.bootstrap, TOPIC) as watch:
-            yield Stage(folder, cluster, proxies, watch, pace)
+        yield Stage(folder, cluster, proxies, Watch(cluster.bootstrap, TOPIC), pace)
 
 
 async def rehearse(stage: Stage, name: str) -> Row:

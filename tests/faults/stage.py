@@ -27,11 +27,12 @@ Figures = dict[str, float]
 
 
 class Pace(NamedTuple):
-    """How long things last, in seconds, how much is sent, and how often an edge is killed in each state."""
+    """How long things last, in seconds, how much is sent, and how often a process is killed in each state."""
 
     before_s: float = 3.0
     hold_s: float = 6.0
     pause_s: float = 30.0
+    lock_s: float = 70.0
     after_s: float = 4.0
     requests_per_s: float = 60.0
     events: int = 10

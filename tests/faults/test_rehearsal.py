@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 from tests.faults.rehearsal import rehearse, staged, table
-from tests.faults.stage import Pace
+from tests.faults.row_rehearsal import rehearse_rows, row_staged, row_table
+from tests.faults.row_stage import RowStage
+from tests.faults.stage import Pace, Stage
 
-SHORT = Pace(before_s=1, hold_s=2.5, pause_s=4, after_s=1, requests_per_s=40, events=5, kills=2)
+SHORT = Pace(before_s=1, hold_s=2.5, pause_s=4, lock_s=2, after_s=1, requests_per_s=40, events=5, kills=2)
 SCENES = (
     "one broker killed",
     "all brokers paused",
@@ -20,18 +22,45 @@ SCENES = (
     "edge killed, Kafka away",
     "byte flipped",
 )
+KEPT_SCENES = ("database killed", "consumer killed", "consumers rebalanced")
+
+
+@pytest.fixture(scope="module")
+def stage(
+    kafka_distribution: None,  # noqa: ARG001 - needed first
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Stage]:
+    """Provide the brokers, which either test leaves whole."""
+    with staged(tmp_path_factory.mktemp("faults"), SHORT) as stage:
+        yield stage
+
+
+@pytest.fixture(scope="module")
+def rows(stage: Stage, postgres_programs: None) -> Iterator[RowStage]:  # noqa: ARG001 - needed first
+    """Provide a database beside the brokers."""
+    with row_staged(stage) as rows:
+        yield rows
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.usefixtures("kafka_distribution")
-def test_nothing_acknowledged_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_acknowledged_is_lost(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     """Whatever is broken under load: every acknowledged event comes to Kafka, and the counts add up."""
     caplog.set_level(logging.CRITICAL, "aiokafka")
 
     async def play() -> None:
-        async with staged(tmp_path, SHORT) as stage:
+        async with stage.watch:
             rows = [await rehearse(stage, name) for name in SCENES]
         assert all(row.is_good for row in rows), "\n" + table(rows)
         assert all(row.acknowledged > 0 for row in rows), "\n" + table(rows)
 
     asyncio.run(play())
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", KEPT_SCENES)
+def test_every_acknowledged_event_is_a_row_once(rows: RowStage, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever is broken between Kafka and the rows: nothing acknowledged is missing, nothing is doubled."""
+    caplog.set_level(logging.CRITICAL, "aiokafka")
+    kept = asyncio.run(rehearse_rows(rows, name))
+    assert kept.is_good, "\n" + row_table([kept])
+    assert kept.acknowledged > 0, "\n" + row_table([kept])

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from devservices.postgres import PostgresServer
 from ingest.clock import SystemClock
 from ingest.consume.step import Poison
+from ingest.db.database import Database, DatabaseAway
 from ingest.db.migrate import migrate
 from ingest.persist.writer import EventWriter
 from ingest.transport.contract import Delivered
@@ -21,6 +23,7 @@ from tests.ingest.pipeline.batches import body, event
 from tests.support.rows import as_persist, ask, delivered, opened
 
 NOW = datetime.now(UTC)
+WAIT_MS = 20_000
 TODAY = NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -156,6 +159,27 @@ def test_the_role_of_the_process_suffices(dsn: str) -> None:
         for forbidden in ("DELETE FROM audit_events", "UPDATE events SET name = 'x'", "SELECT * FROM api_keys"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 ask(limited, forbidden)
+
+
+def test_a_batch_waits_for_no_connection(own_postgres: PostgresServer) -> None:
+    """However long its rows may take, a batch is soon told that the database is away, and soon tried again."""
+
+    async def run() -> None:
+        own_postgres.kill()
+        database = Database(own_postgres.superuser_dsn, "test", deadline_ms=10 * WAIT_MS)
+        await database.open()
+        try:
+            async with asyncio.timeout(WAIT_MS / 1000):
+                with pytest.raises(DatabaseAway):
+                    await database.run(lambda connection: connection.execute("SELECT 1"))
+            own_postgres.restart()
+            async with asyncio.timeout(WAIT_MS / 1000):
+                await database.run(lambda connection: connection.execute("SELECT 1"))
+        finally:
+            await database.close()
+
+    asyncio.run(run())
+    assert own_postgres.pid is not None
 
 
 JSON = st.recursive(

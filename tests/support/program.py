@@ -23,6 +23,16 @@ class Program:
             [sys.executable, "-m", "ingest", *command], stdout=self.output_path, env={**inherited, **settings}
         )
 
+    @property
+    def pid(self) -> int:
+        """The process id of the command."""
+        return self._child.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._child.running
+
     def stop(self) -> int:
         """Send SIGTERM and return the exit code."""
         return self._child.stop(STOP_TIMEOUT_S)

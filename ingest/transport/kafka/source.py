@@ -1,10 +1,12 @@
 """Read a topic from Kafka as a consumer group, or without one from its beginning."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+import structlog
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from ingest.transport.contract import Delivered, Topic, Unavailable
 from ingest.transport.kafka.connection import Connection
@@ -12,6 +14,13 @@ from ingest.transport.kafka.topics import topic_exists
 
 METADATA_AGE_MS: Final = 5_000
 """A group that comes together while a topic is being made may see none of its partitions; it looks again after this."""
+
+COMMIT_S: Final = 5.0
+"""Longest wait for a commit: the client itself would try until the brokers are back, and keep a stop waiting."""
+
+CLOSE_S: Final = 5.0
+
+_log = structlog.get_logger(__name__)
 
 
 class KafkaSource:
@@ -26,6 +35,7 @@ class KafkaSource:
         self._group = group
         self._oldest = oldest
         self._consumer: AIOKafkaConsumer | None = None
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """See `Source.start`; may be tried again.
@@ -53,12 +63,22 @@ class KafkaSource:
         self._consumer = consumer
 
     async def poll(self, records_max: int, wait_ms: int) -> Sequence[Delivered]:
-        """See `Source.poll`."""
+        """See `Source.poll`. A consumer of a group that failed is replaced: some never find back to their group."""
+        if self._consumer is None:
+            await self.start()
         assert self._consumer is not None
         try:
             found = await self._consumer.getmany(timeout_ms=wait_ms, max_records=records_max)
         except KafkaError as error:
+            if self._group is not None:
+                await self.close()
             raise Unavailable(f"Kafka does not answer: {type(error).__name__}") from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            await self.close()
+            raise Unavailable("the consumer's own work was cancelled") from error  # by itself, in a rebalance
         return [
             Delivered(
                 self._topic,
@@ -74,16 +94,31 @@ class KafkaSource:
         ]
 
     async def commit(self) -> None:
-        """See `Source.commit`. Raises `Unavailable` where the brokers do not take it, as in a rebalance."""
-        assert self._consumer is not None
-        if self._group is None:
+        """See `Source.commit`. Raises `Unavailable` where the brokers do not answer.
+
+        Only the next poll joins a group again that has gone on without this member, so that is no reason to wait here.
+        """
+        if self._group is None or self._consumer is None:
             return
         try:
-            await self._consumer.commit()
-        except KafkaError as error:
+            async with asyncio.timeout(COMMIT_S):
+                await self._consumer.commit()
+        except (CommitFailedError, IllegalStateError):
+            _log.info("position_passed_on")
+        except (KafkaError, OSError, TimeoutError) as error:
             raise Unavailable(f"the position was not kept: {type(error).__name__}") from error
 
     async def close(self) -> None:
-        """See `Source.close`."""
-        if self._consumer is not None:
-            await self._consumer.stop()
+        """See `Source.close`. Brokers that do not answer are left to themselves after `CLOSE_S`."""
+        if self._consumer is None:
+            return
+        ending = asyncio.create_task(self._consumer.stop())
+        self._consumer = None
+        self._ending.add(ending)
+        ending.add_done_callback(self._forget)
+        await asyncio.wait({ending}, timeout=CLOSE_S)
+
+    def _forget(self, ending: "asyncio.Task[None]") -> None:
+        self._ending.discard(ending)
+        if not ending.cancelled() and ending.exception() is not None:
+            _log.debug("consumer_ended_badly", error=ending.exception())
