@@ -14,12 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ingest.cli.environment import read_settings
 from ingest.cli.table import print_table
 from ingest.clock import SystemClock
+from ingest.db.database import Database
+from ingest.edge.erasures import Erasures
 from ingest.settings import Settings
 from ingest.transport import spool_view
 from ingest.transport.breaker import Breaker
 from ingest.transport.contract import Delivered, Publisher, Unavailable
 from ingest.transport.drain import PROBE_S, Drain
-from ingest.transport.log_format import Damage
+from ingest.transport.known_erased import KnownErased, nobody
+from ingest.transport.log_format import Covers, Damage
 from ingest.transport.spool_view import SpoolView
 from ingest.transport.spools import spool_folders
 from ingest.wiring.transport import SPOOL_FOLDER, kafka_publisher, open_spool, seal_keys
@@ -36,12 +39,12 @@ def spool() -> None:
 @spool.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def status(*, as_json: bool) -> None:
-    """Show every spool: records stored, drained, waiting and set aside, size, and the age of the oldest."""
+    """Show every spool: records stored, drained, waiting, set aside and erased, size, and the age of the oldest."""
     views = [spool_view.look(folder) for folder in _folders()]
     if as_json:
         click.echo(msgspec.json.encode([_document(view) for view in views]))
         return
-    columns = ("spool", "in use", "stored", "drained", "waiting", "set aside", "MiB", "oldest")
+    columns = ("spool", "in use", "stored", "drained", "waiting", "set aside", "erased", "MiB", "oldest")
     print_table(columns, [_row(view) for view in views])
     for view in views:
         for damage in view.damage:
@@ -92,6 +95,7 @@ def export(out: BinaryIO) -> None:
 
 
 async def _drain_all(settings: Settings, views: Sequence[SpoolView]) -> None:
+    known = await _known_erased(settings)
     kafka = kafka_publisher(settings)
     await kafka.start()
     try:
@@ -100,17 +104,35 @@ async def _drain_all(settings: Settings, views: Sequence[SpoolView]) -> None:
                 if view.in_use:
                     progress.console.print(f"spool {view.folder.name} is in use: its process drains it")
                 elif view.totals.waiting:
-                    await _drain(settings, view.folder, kafka, progress)
+                    await _drain(settings, view.folder, kafka, known, progress)
     finally:
         await kafka.close()
 
 
-async def _drain(settings: Settings, folder: Path, kafka: Publisher, progress: Progress) -> None:
+async def _known_erased(settings: Settings) -> KnownErased:
+    """Return who is erased; nobody where there is no database or it is away, which is told in the log."""
+    if settings.postgres_dsn is None:
+        return nobody()
+    known, database = KnownErased(), Database(settings.postgres_dsn.reveal(), "ingest-spool", connections_max=1)
+    await database.open()
+    try:
+        await Erasures(database, known, _leave).look()
+    finally:
+        await database.close()
+    return known
+
+
+async def _leave(_: Covers) -> int:
+    """Take nothing out: the drain does that with what it comes to."""
+    return 0
+
+
+async def _drain(settings: Settings, folder: Path, kafka: Publisher, known: KnownErased, progress: Progress) -> None:
     """Drain one spool. Raises `Unavailable` where nothing can be moved for a minute."""
     keys = seal_keys(settings)
     log = open_spool(settings, keys, folder)
     await log.start()
-    drain = Drain(log, folder, keys, kafka, Breaker())
+    drain = Drain(log, folder, keys, kafka, Breaker(), known=known)
     total, moved_s = log.totals.waiting, time.monotonic()
     task = progress.add_task(f"spool {folder.name}", total=total)
     try:
@@ -146,6 +168,7 @@ def _document(view: SpoolView) -> dict[str, object]:
         "drained": view.totals.deleted,
         "waiting": view.totals.waiting,
         "setAside": view.totals.lost,
+        "erased": view.totals.erased,
         "bytes": view.bytes_used,
         "oldestMs": view.oldest_ms,
         "damage": [damage._asdict() for damage in view.damage],

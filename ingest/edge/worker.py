@@ -93,6 +93,7 @@ class Worker:
             "drained": spool.drained,
             "waiting": spool.waiting,
             "set_aside": spool.set_aside,
+            "erased": spool.erased,
         }
         figures.spool_bytes = spool.bytes_used
         figures.spool_oldest_age_seconds = spool.oldest_age_ms / 1000

@@ -200,9 +200,9 @@ METRICS: Final = (
         "ingest_spool_records",
         _GAUGE,
         "records",
-        "Records over the life of the spools that are held now: stored is always the sum of the other three. Stored may"
+        "Records over the life of the spools that are held now: stored is always the sum of the other four. Stored may"
         " exceed what was answered with `spooled`, never fall below it.",
-        (Label("state", ("stored", "drained", "waiting", "set_aside")),),
+        (Label("state", ("stored", "drained", "waiting", "set_aside", "erased")),),
     ),
     Metric("ingest_spool_bytes", _GAUGE, "bytes", "Size of the spools, without free pages."),
     Metric(

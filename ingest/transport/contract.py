@@ -53,9 +53,10 @@ class Health(NamedTuple):
 
 
 class SpoolState(NamedTuple):
-    """The spools that a process holds. Records over the life of their files: stored = drained + waiting + set aside.
+    """The spools that a process holds, in records over the life of their files.
 
-    `oldest_age_ms` is the age of the oldest record that waits. `breaker_open` tells that new records go there.
+    stored = drained + waiting + set aside + erased. `oldest_age_ms` is the age of the oldest record that waits,
+    `breaker_open` tells that new records go there.
     """
 
     stored: int = 0
@@ -66,6 +67,7 @@ class SpoolState(NamedTuple):
     oldest_age_ms: int = 0
     breaker_open: bool = False
     trips: int = 0
+    erased: int = 0
 
 
 class Publisher(Protocol):
@@ -100,7 +102,8 @@ class ConfigurationError(Exception):
 class Delivered(NamedTuple):
     """One record as a consumer gets it.
 
-    `offset` grows by one per record within a topic and partition, without gaps but for records lost or deleted.
+    `offset` grows by one per record within a topic and partition, without gaps but for records lost, deleted or
+    erased.
     `timestamp_ms` is the Unix time at which the store took it, not earlier than its receipt.
     """
 

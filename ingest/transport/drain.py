@@ -5,6 +5,9 @@
 The place to go on is the oldest chunk that is there, so there is nothing else to remember: a process that dies in the
 middle leaves chunks of which a part is on Kafka already, and whoever drains them next publishes that part again.
 
+What is about somebody who is erased does not move: asked of each record right before it would go, and taken out of the
+spool before its chunk is deleted, so that it counts as erased and not as drained.
+
 It takes at most half of the publisher's time: after each slice it pauses for as long as the slice took, and at least as
 long as `bytes_per_s_max` asks for. A slice that is acknowledged closes the breaker, which makes the drain the probe of
 an outage as well.
@@ -23,7 +26,9 @@ import structlog
 from ingest.event import Record
 from ingest.transport.breaker import Breaker
 from ingest.transport.contract import ConfigurationError, Delivered, Publisher, Topic, Unavailable
+from ingest.transport.known_erased import KnownErased, nobody
 from ingest.transport.local_log import LocalLog
+from ingest.transport.log_erasure import PERSONAL
 from ingest.transport.log_format import Damage
 from ingest.transport.log_reader import DATABASE_DAMAGED, Found, LogReader
 from ingest.transport.sealed import SealKeys
@@ -50,11 +55,13 @@ class Drain:
         kafka: Publisher,
         breaker: Breaker,
         *,
+        known: KnownErased | None = None,
         bytes_per_s_max: int = BYTES_PER_S_MAX,
     ) -> None:
         self._log = log
         self._kafka = kafka
         self._breaker = breaker
+        self._known = known or nobody()
         self._bytes_per_s_max = bytes_per_s_max
         self._readers = {topic: LogReader(folder, keys, topic) for topic in Topic}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="drain")
@@ -63,6 +70,7 @@ class Drain:
 
     async def run(self, *, until_empty: bool) -> None:
         """Drain until nothing is left, or for ever. What goes wrong is told and tried again."""
+        await self._known.wait()
         while True:
             if await self.step():
                 continue
@@ -93,15 +101,20 @@ class Drain:
         self._thread.shutdown(wait=True)
 
     async def _move_oldest(self, topic: Topic) -> int:
-        """Move the oldest chunks of `topic`; return how many records were moved or set aside."""
+        """Move the oldest chunks of `topic`; return how many records were moved, set aside or erased."""
         found = await asyncio.get_running_loop().run_in_executor(self._thread, self._oldest, topic)
         for damage in found.skipped:
             await self._set_aside(damage)
+        has_erased = False
         for part in _slices(found.records):
-            await self._publish(topic, part)
-        if found.records:
-            await self._log.delete_below(topic, found.records[-1].offset + 1)
-        return len(found.records) + sum(damage.record_count for damage in found.skipped)
+            kept = part if topic not in PERSONAL else [each for each in part if not self._known.covers(each.value)]
+            has_erased |= len(kept) < len(part)
+            if kept:
+                await self._publish(topic, kept)
+        if has_erased:
+            await self._log.erase(self._known.covers, [topic])
+        gone = await self._log.delete_below(topic, found.read_up_to) if found.read_up_to else 0
+        return gone + sum(damage.record_count for damage in found.skipped)
 
     def _oldest(self, topic: Topic) -> Found:
         return self._readers[topic].read(0, READ_RECORDS)

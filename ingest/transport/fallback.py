@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from ingest.event import Record
 from ingest.transport.breaker import Breaker
 from ingest.transport.contract import Health, Publisher, SpoolState, Stored, Topic, Unavailable
+from ingest.transport.log_format import Covers
 from ingest.transport.spools import Spools
 
 CLOSE_S: Final = 2.0
@@ -79,6 +80,10 @@ class FallbackPublisher:
     def spool_state(self) -> SpoolState:
         """Tell what lies in the spools of this process, and whether they are in use."""
         return self._spools.state()._replace(breaker_open=self._breaker.is_open, trips=self._breaker.trips_total)
+
+    async def erase(self, covers: Covers) -> int:
+        """Take what `covers` holds for out of the spools; return how many records went. Raises as `Spools.erase`."""
+        return await self._spools.erase(covers)
 
     def hurry(self) -> None:
         """Wait for Kafka no longer: whatever waits for it goes to the spool at once."""

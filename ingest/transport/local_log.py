@@ -8,9 +8,10 @@ loop never waits for the disk. `log_format` tells what the disk holds, `log_writ
 
 import asyncio
 import contextlib
+import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -19,9 +20,10 @@ from ingest.clock import Clock, SystemClock
 from ingest.event import Record
 from ingest.transport.contract import ConfigurationError, Health, RecordTooLarge, Stored, Topic, Unavailable
 from ingest.transport.files import FileLock, private_folder, refuse_network_file_system
-from ingest.transport.log_format import LOCK, Batch, Damage, Disk, Totals, encode_records
+from ingest.transport.log_erasure import PERSONAL, LogEraser
+from ingest.transport.log_format import LOCK, Batch, Covers, Damage, Disk, Totals, encode_records
 from ingest.transport.log_store import Expired, LogStore
-from ingest.transport.log_writer import Append, Delete, Inbox, LogWriter, SetAside, Stop
+from ingest.transport.log_writer import Append, Delete, Inbox, LogWriter, Overwrite, Replace, SetAside, Stop
 from ingest.transport.sealed import SealKeys
 
 RECORD_BYTES_MAX: Final = 1_000_000
@@ -52,6 +54,7 @@ class LocalLog:
         disk: Disk | None = None,
     ) -> None:
         self._folder = folder
+        self._keys = keys
         self._ack_deadline_ms = ack_deadline_ms
         self._waiting_bytes_max = waiting_bytes_max
         self._record_bytes_max = record_bytes_max
@@ -68,6 +71,7 @@ class LocalLog:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock: FileLock | None = None
         self._closing = False
+        self._erasing = asyncio.Lock()
         self._since_ms: deque[int] = deque()  # one entry for each batch that waits, oldest first
         self._waiting_records = 0
         self._waiting_bytes = 0
@@ -132,11 +136,22 @@ class LocalLog:
         With `replace` the database itself is damaged there: it is replaced by all of it that can be read. Raises
         `Unavailable` as `trim` does.
         """
-        if self._loop is None or self._closing:
-            raise Unavailable("the log is not open")
-        done: Future[int] = Future()
-        self._inbox.put(SetAside(damage, replace, done))
-        await asyncio.wrap_future(done)
+        await self._order(SetAside(damage, replace, Future()))
+
+    async def erase(self, covers: Covers, topics: Collection[Topic] = PERSONAL) -> int:
+        """Take out every record that is there now and whose value `covers` holds for; return how many these are.
+
+        The others keep their offsets. The bytes are overwritten, also in the WAL: that is tried again with the next
+        erasure while a reader holds on to it. It takes at most half of one processor, and a second call waits for the
+        first. Raises `Unavailable` as `trim` does, or `ConfigurationError` where a key is missing; then some may be
+        gone already.
+        """
+        async with self._erasing:
+            erased = 0
+            for topic in topics:
+                erased += await self._erase_from(topic, covers)
+            await self._order(Overwrite(Future()))
+            return erased
 
     @property
     def damage(self) -> Sequence[Damage]:
@@ -193,11 +208,32 @@ class LocalLog:
                 raise RecordTooLarge(f"record {position} is larger than {self._record_bytes_max} bytes")
 
     async def _delete(self, topic: Topic, expired: Expired, bound: int) -> int:
+        return await self._order(Delete(topic.value, expired, bound, Future()))
+
+    async def _erase_from(self, topic: Topic, covers: Covers) -> int:
+        eraser, loop = LogEraser(self._folder, self._keys, topic), asyncio.get_running_loop()
+        thread = ThreadPoolExecutor(1, thread_name_prefix="log-eraser")
+        position: int | None = 0
+        erased = 0
+        try:
+            while position is not None:
+                begun = time.monotonic()
+                look = await loop.run_in_executor(thread, eraser.look, position, covers)
+                if look.rewrites:
+                    erased += await self._order(Replace(look.rewrites, Future()))
+                position = look.next_offset
+                if position is not None:
+                    await asyncio.sleep(time.monotonic() - begun)
+        finally:
+            thread.submit(eraser.close)
+            thread.shutdown(wait=False)
+        return erased
+
+    async def _order(self, order: Delete | SetAside | Replace | Overwrite) -> int:
         if self._loop is None or self._closing:
             raise Unavailable("the log is not open")
-        deleted: Future[int] = Future()
-        self._inbox.put(Delete(topic.value, expired, bound, deleted))
-        return await asyncio.wrap_future(deleted)
+        self._inbox.put(order)
+        return await asyncio.wrap_future(order.done)
 
     def _settle_from_thread(self, appends: Sequence[Append], error: Unavailable | None) -> None:
         if self._loop is not None:

@@ -16,16 +16,22 @@ Tables. One commit writes one row of `chunk` per topic, however many callers wai
     chunk(topic, first_offset, record_count, timestamp_min, timestamp_max, key_id, sealed)
     topic(name, next_offset, deleted)         outlives the chunks, so that a trimmed log goes on counting
     lost(topic, first_offset, record_count, reason)  offsets that can no longer be read, as noticed
+    erased(topic, first_offset, record_count) so many records of the chunk that begins there, or with -1 of chunks that
+                                              are gone, were erased
     aside(as chunk)                           chunks that were found damaged, kept for whoever wants to look at them
     seal_key(id)                              keys that may have sealed a chunk, so that a wrong key is noticed at once
 
 Offsets count records from 0 in each topic, without gaps but for those that `lost` names. So in each topic
-next_offset = deleted + records in chunks + records in `lost`, and each transaction keeps that true.
+next_offset = deleted + records in chunks + records in `lost`, and each transaction keeps that true. An erased record
+counts as what its place is counted as.
 
-A chunk is MessagePack, `[headers, [[timestamp_ms, [[key, value], ...]], ...]]`, sealed with AES-256-GCM. Topic, first
-offset, count and both timestamps are bound to the seal: a chunk that was moved, swapped or edited does not open. Such a
-chunk is skipped by readers and reported by its range of offsets. It stays where it is until its retention ends or,
-where the log is drained, until it is set aside.
+A chunk is MessagePack, `[headers, [[timestamp_ms, [[key, value], ...]], ...]]`, sealed with AES-256-GCM. In the place
+of a record that was erased stands nil: it keeps its offset, and readers step over it. One transaction replaces such a
+chunk by the new one, sealed anew, under the same offsets and timestamps; a crash leaves the one or the other.
+
+Topic, first offset, count and both timestamps are bound to the seal: a chunk that was moved, swapped or edited does not
+open. Such a chunk is skipped by readers and reported by its range of offsets. It stays where it is until its retention
+ends or, where the log is drained, until it is set aside.
 
 Order of a commit: insert, commit (synced by SQLite), raise the high-water mark (synced), acknowledge. So the mark is
 never above what was stored, and a log that ends below its mark has lost acknowledged records: a WAL file that was
@@ -41,7 +47,7 @@ once); the lock keeps it single, readers open with `mode=ro`.
 
 import sqlite3
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -57,7 +63,11 @@ HIGH_WATER: Final = "high-water"
 LOCK: Final = "lock"
 CURSORS: Final = "cursors"
 
-VERSION: Final = 2
+VERSION: Final = 3
+VERSION_MIN: Final = 2
+"""The oldest format that is read: it knows no erased records, and its writer makes it the newest at the start."""
+
+SEAL_VERSION: Final = 2
 SQLITE_MIN: Final = (3, 37)  # STRICT tables, RETURNING
 PAGE_BYTES: Final = 16384
 READER_WAIT_S: Final = 0.25
@@ -76,6 +86,10 @@ CREATE TABLE IF NOT EXISTS topic (
 ) STRICT;
 CREATE TABLE IF NOT EXISTS lost (
     topic TEXT NOT NULL, first_offset INTEGER NOT NULL, record_count INTEGER NOT NULL, reason TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS erased (
+    topic TEXT NOT NULL, first_offset INTEGER NOT NULL, record_count INTEGER NOT NULL,
+    PRIMARY KEY (topic, first_offset)
 ) STRICT;
 CREATE TABLE IF NOT EXISTS aside (
     topic TEXT NOT NULL, first_offset INTEGER NOT NULL, record_count INTEGER NOT NULL,
@@ -127,15 +141,17 @@ class Batch(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What became of all records that were ever stored here: stored = deleted + waiting + lost.
+    """What became of all records that were ever stored here: stored = deleted + waiting + lost + erased.
 
-    `deleted` went behind their acknowledgement or their retention, `waiting` are there, `lost` cannot be read any more.
+    `deleted` went behind their acknowledgement or their retention, `waiting` are there, `lost` cannot be read any more,
+    `erased` were taken out because of whom they are about.
     """
 
     stored: int = 0
     deleted: int = 0
     waiting: int = 0
     lost: int = 0
+    erased: int = 0
 
     def __add__(self, other: "Totals") -> "Totals":  # type: ignore[override]
         return Totals(*map(sum, zip(self, other, strict=True)))
@@ -155,9 +171,12 @@ class Chunk(NamedTuple):
 
 Headers = tuple[tuple[str, bytes], ...]
 
+Covers = Callable[[bytes], bool]
+"""Tells of the value of a record whether it must go. It is asked from any thread."""
+
 encode_records = msgspec.msgpack.Encoder().encode
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(tuple[Headers, list[tuple[int, list[Record]]]]).decode
+_decode = msgspec.msgpack.Decoder(tuple[Headers, list[tuple[int, list[Record | None]]]]).decode
 _BOUND: Final = struct.Struct(">BQQqq")
 
 
@@ -171,17 +190,41 @@ def seal_chunk(topic: str, first_offset: int, batches: Sequence[Batch], keys: Se
     return Chunk(topic, first_offset, record_count, oldest, newest, sealed.key_id, sealed.box)
 
 
-def open_chunk(chunk: Chunk, keys: SealKeys) -> tuple[Headers, list[tuple[int, list[Record]]]]:
-    """Return the headers and, per caller, the timestamp and the records. Raises `Tampered` or `UnknownKey`."""
+def open_chunk(chunk: Chunk, keys: SealKeys) -> tuple[Headers, list[tuple[int, list[Record | None]]]]:
+    """Return the headers and, per caller, the timestamp and the records, None for each that was erased.
+
+    Raises `Tampered` or `UnknownKey`.
+    """
+    return _decode(keys.open(Sealed(chunk.key_id, chunk.sealed), _bound_to(chunk)))
+
+
+def without(chunk: Chunk, covers: Covers, keys: SealKeys) -> tuple[Chunk, int]:
+    """Return `chunk` without the records that `covers` holds for, sealed anew, and how many these are.
+
+    Where there are none it is the same chunk. Raises as `open_chunk` does.
+    """
+    headers, batches = open_chunk(chunk, keys)
+    erased = 0
+    for _, records in batches:
+        for index, record in enumerate(records):
+            if record is not None and covers(record.value):
+                records[index] = None
+                erased += 1
+    if not erased:
+        return chunk, 0
+    sealed = keys.seal(_encode((headers, batches)), _bound_to(chunk))
+    return chunk._replace(key_id=sealed.key_id, sealed=sealed.box), erased
+
+
+def _bound_to(chunk: Chunk) -> bytes:
     try:
-        bound = _bound(chunk.topic, chunk.first_offset, chunk.record_count, chunk.timestamp_min, chunk.timestamp_max)
+        return _bound(chunk.topic, chunk.first_offset, chunk.record_count, chunk.timestamp_min, chunk.timestamp_max)
     except struct.error:
         raise Tampered("a figure is out of range") from None
-    return _decode(keys.open(Sealed(chunk.key_id, chunk.sealed), bound))
 
 
 def _bound(topic: str, first_offset: int, record_count: int, timestamp_min: int, timestamp_max: int) -> bytes:
-    return _BOUND.pack(VERSION, first_offset, record_count, timestamp_min, timestamp_max) + topic.encode()
+    return _BOUND.pack(SEAL_VERSION, first_offset, record_count, timestamp_min, timestamp_max) + topic.encode()
 
 
 def connect_writer(path: Path, disk: Disk) -> sqlite3.Connection:
@@ -194,9 +237,9 @@ def connect_writer(path: Path, disk: Disk) -> sqlite3.Connection:
     try:
         for pragma in _WRITER_PRAGMAS:
             database.execute(f"PRAGMA {pragma}").fetchall()
-        is_new = format_version(database) == 0
+        is_older = format_version(database) < VERSION
         _recover(database)
-        if is_new:
+        if is_older:
             database.executescript(f"BEGIN; {_TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
     except BaseException:
         database.close()
@@ -212,8 +255,8 @@ def _recover(database: sqlite3.Connection) -> None:
 def format_version(database: sqlite3.Connection) -> int:
     """Return the version of the format, 0 for an empty file. Raises `ConfigurationError` for one not known here."""
     (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version not in {0, VERSION}:
-        raise ConfigurationError(f"the log has format {version}; this program reads format {VERSION}")
+    if version and not VERSION_MIN <= version <= VERSION:
+        raise ConfigurationError(f"the log has format {version}; this program reads format {VERSION_MIN} to {VERSION}")
     return int(version)
 
 
@@ -280,8 +323,13 @@ def totals(database: sqlite3.Connection) -> Totals:
         "SELECT coalesce(sum(deleted), 0) FROM topic",
         "SELECT coalesce(sum(record_count), 0) FROM chunk",
         "SELECT coalesce(sum(record_count), 0) FROM lost",
+        "SELECT coalesce(sum(record_count), 0) FROM erased WHERE first_offset >= 0",
+        "SELECT coalesce(sum(record_count), 0) FROM erased WHERE first_offset < 0",  # of chunks that are gone
     )
-    return Totals(*(int(database.execute(count).fetchone()[0]) for count in counts))
+    known = counts if format_version(database) == VERSION else counts[:4]
+    found = [int(database.execute(count).fetchone()[0]) for count in known]
+    stored, deleted, present, lost, erased, erased_before = [*found, 0, 0][:6]
+    return Totals(stored, deleted - erased_before, present - erased, lost, erased + erased_before)
 
 
 def bytes_used(database: sqlite3.Connection) -> int:
@@ -291,8 +339,16 @@ def bytes_used(database: sqlite3.Connection) -> int:
     return int(pages - free) * PAGE_BYTES
 
 
+_NOT_EMPTY: Final = """WHERE (topic, first_offset) NOT IN (
+    SELECT topic, first_offset FROM erased JOIN chunk USING (topic, first_offset, record_count))
+"""  # chunks of which all records were erased
+
+
 def oldest_ms(database: sqlite3.Connection) -> int | None:
     """Return the Unix time of the oldest record that is there, None where there is none. Raises `sqlite3.Error`."""
-    firsts = "SELECT min(first_offset) FROM chunk GROUP BY topic"
-    (oldest,) = database.execute(f"SELECT min(timestamp_min) FROM chunk WHERE first_offset IN ({firsts})").fetchone()  # noqa: S608 - a constant
-    return None if oldest is None else int(oldest)
+    firsts = f"SELECT topic, min(first_offset) FROM chunk {_NOT_EMPTY} GROUP BY topic"  # noqa: S608 - a constant
+    if format_version(database) < VERSION:
+        firsts = "SELECT topic, min(first_offset) FROM chunk GROUP BY topic"
+    oldest = f"SELECT min(timestamp_min) FROM chunk WHERE (topic, first_offset) IN ({firsts})"  # noqa: S608 - constants
+    (found,) = database.execute(oldest).fetchone()
+    return None if found is None else int(found)

@@ -28,15 +28,20 @@ FROM chunk WHERE topic = ?1 AND first_offset >= coalesce(
 _CHUNKS: Final = f"""SELECT * {_AT_OR_BEHIND} AND (first_offset + record_count > ?2 OR record_count < 1)
 ORDER BY first_offset"""  # a count below 1 is damage, to be noticed and not to be passed over in silence
 _TWO_FIRST_OFFSETS: Final = f"SELECT first_offset {_AT_OR_BEHIND} ORDER BY first_offset LIMIT 2"  # needs the index only
+_FIRST_FROM: Final = "SELECT * FROM chunk WHERE topic = ?1 AND first_offset >= ?2 ORDER BY first_offset LIMIT 1"
 _NEXT_OFFSET: Final = "SELECT next_offset FROM topic WHERE name = ?1"
 
 
 class Found(NamedTuple):
-    """What one look brought: `next_offset` lies behind the records and behind all that had to be skipped."""
+    """What one look brought: `next_offset` lies behind the records and behind all that had to be skipped.
+
+    `read_up_to` lies behind the last chunk that could be opened, with records or with the places of erased ones.
+    """
 
     records: Sequence[Delivered]
     next_offset: int
     skipped: Sequence[Damage] = ()
+    read_up_to: int = 0
 
 
 class LogReader:
@@ -69,12 +74,13 @@ class LogReader:
         records: list[Delivered] = []
         skipped: list[Damage] = []
         up_to = position
+        read_up_to = 0
         try:
             for row in database.execute(_CHUNKS, (self._topic.value, position)):
                 chunk = Chunk(*row)
                 try:
                     records.extend(self._open(chunk, position))
-                    up_to = chunk.first_offset + chunk.record_count
+                    up_to = read_up_to = chunk.first_offset + chunk.record_count
                 except Tampered as error:
                     first = max(up_to, chunk.first_offset)
                     up_to = self._behind(database, first)
@@ -90,7 +96,26 @@ class LogReader:
             if up_to == position:
                 up_to = self._behind(database, position)
                 skipped.append(Damage(self._topic.value, position, up_to - position, DATABASE_DAMAGED))
-        return Found(records, up_to, [damage for damage in skipped if damage.record_count > 0])
+        return Found(records, up_to, [damage for damage in skipped if damage.record_count > 0], read_up_to)
+
+    def chunk_from(self, position: int) -> Chunk | None:
+        """Return the first chunk that begins at `position` or behind it, unopened, or None where there is none.
+
+        What SQLite cannot read is stepped over. Raises as `read` does.
+        """
+        if (database := self._connected()) is None:
+            return None
+        while True:
+            try:
+                rows = database.execute(_FIRST_FROM, (self._topic.value, position)).fetchall()
+            except sqlite3.Error as error:
+                if not is_corrupt(error):
+                    raise self._away(error) from None
+                if (behind := self._behind(database, position)) <= position:
+                    return None
+                position = behind
+            else:
+                return Chunk(*rows[0]) if rows else None
 
     def close(self) -> None:
         """Release the database; a later call opens it again."""
@@ -103,7 +128,7 @@ class LogReader:
         offset = chunk.first_offset
         for timestamp_ms, records in batches:
             for record in records:
-                if offset >= position:
+                if offset >= position and record is not None:
                     yield Delivered(self._topic, 0, offset, timestamp_ms, record.key, record.value, headers)
                 offset += 1
 

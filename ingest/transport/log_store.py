@@ -15,6 +15,7 @@ import structlog
 from ingest.clock import Clock
 from ingest.transport.files import sync_folder
 from ingest.transport.high_water import HighWaterMark
+from ingest.transport.log_erasure import Rewrite, forget_places, replace_chunk
 from ingest.transport.log_format import (
     DATABASE,
     HIGH_WATER,
@@ -147,16 +148,29 @@ class LogStore:
         condition = f"topic = ?2 AND {expired} ORDER BY first_offset LIMIT {DELETE_CHUNKS_MAX}"
         statement = (
             f"DELETE FROM chunk WHERE rowid IN (SELECT rowid FROM chunk WHERE {condition}) "  # noqa: S608 - constants
-            "RETURNING record_count, length(sealed)"
+            "RETURNING record_count, length(sealed), first_offset"
         )
         with self._transaction(database):
             rows = database.execute(statement, (bound, topic)).fetchall()
-            records = sum(int(count) for count, _ in rows)
+            records = sum(int(count) for count, *_ in rows)
             if records:
                 database.execute("UPDATE topic SET deleted = deleted + ?1 WHERE name = ?2", (records, topic))
-        self._wal_bytes += sum(length for _, length in rows)
-        self.totals += Totals(deleted=records, waiting=-records)
+            erased = forget_places(database, topic, [int(first_offset) for *_, first_offset in rows])
+        self._wal_bytes += sum(length for _, length, _ in rows)
+        self.totals += Totals(deleted=records - erased, waiting=erased - records)
         return records
+
+    def rewrite(self, rewrites: Sequence[Rewrite]) -> int:
+        """Put chunks from which records were erased in the place of what they were; return how many records that are.
+
+        A chunk that is gone in the meantime stays gone. Raises `sqlite3.Error` with all of them as they were.
+        """
+        database, _ = self._opened()
+        with self._transaction(database):
+            erased = sum(replace_chunk(database, rewrite) for rewrite in rewrites)
+        self._wal_bytes += sum(2 * len(chunk.sealed) for chunk, _ in rewrites)
+        self.totals += Totals(waiting=-erased, erased=erased)
+        return erased
 
     def set_aside(self, damage: Damage) -> None:
         """Enter `damage` into the table `lost`, and move the chunks that begin within it to `aside`.
@@ -169,6 +183,7 @@ class LogStore:
         with self._transaction(database):
             database.execute(f"INSERT INTO aside SELECT * FROM chunk WHERE {within}", bounds)  # noqa: S608 - a constant
             database.execute(f"DELETE FROM chunk WHERE {within}", bounds)  # noqa: S608 - a constant
+            database.execute(f"DELETE FROM erased WHERE {within}", bounds)  # noqa: S608 - a constant
             database.execute("INSERT INTO lost VALUES (?, ?, ?, ?)", damage)
         self.damage = [*self.damage, damage]
         self._count(database)

@@ -17,6 +17,7 @@ import structlog
 
 from ingest.clock import Clock
 from ingest.transport.contract import ConfigurationError, Unavailable
+from ingest.transport.log_erasure import Rewrite
 from ingest.transport.log_format import Batch, Damage
 from ingest.transport.log_store import Expired, LogFull, LogStore
 
@@ -40,12 +41,12 @@ class Append(NamedTuple):
 
 
 class Delete(NamedTuple):
-    """An order to delete all chunks of `topic` within `bound`; `deleted` gets the number of records."""
+    """An order to delete all chunks of `topic` within `bound`; `done` gets the number of records."""
 
     topic: str
     expired: Expired
     bound: int
-    deleted: Future[int]
+    done: Future[int]
     records_so_far: int = 0
 
 
@@ -60,11 +61,24 @@ class SetAside(NamedTuple):
     done: Future[int]
 
 
+class Replace(NamedTuple):
+    """An order to put chunks in the place of what they were; `done` gets how many records went."""
+
+    rewrites: Sequence[Rewrite]
+    done: Future[int]
+
+
+class Overwrite(NamedTuple):
+    """An order to empty the WAL, so that what was replaced does not live on in it; `done` gets 1 if that was done."""
+
+    done: Future[int]
+
+
 class Stop(NamedTuple):
     """The last order: everything before it is carried out, then the files are closed."""
 
 
-Order = Append | Delete | SetAside | Stop
+Order = Append | Delete | SetAside | Replace | Overwrite | Stop
 Inbox = queue.SimpleQueue[Order]
 Settle = Callable[[Sequence[Append], Unavailable | None], None]
 """Told once for every batch, in the order of the inbox, from the writer's thread."""
@@ -132,12 +146,16 @@ class LogWriter:
                     self._delete(other)
                 case SetAside():
                     self._set_aside(other)
+                case Replace():
+                    self._replace(other)
+                case Overwrite():
+                    self._overwrite(other)
                 case Stop():
                     self._attempt(lambda: self._store.checkpoint(truncate=True))
                     return
             self._order_retention_if_due()
 
-    def _take_waiting(self, order: Order) -> tuple[list[Append], Delete | SetAside | Stop | None]:
+    def _take_waiting(self, order: Order) -> tuple[list[Append], Order | None]:
         """Take `order` and all batches that wait behind it, up to the first other order or a full commit."""
         appends: list[Append] = []
         bytes_taken = 0
@@ -172,14 +190,14 @@ class LogWriter:
             records = self._store.delete(order.topic, order.expired, order.bound)
 
         if not self._attempt(delete):
-            _finish(order.deleted, Unavailable(self.fault))
+            _finish(order.done, Unavailable(self.fault))
         elif records:
             self.fault = ""  # a full log has room again
             self._inbox.put(order._replace(records_so_far=order.records_so_far + records))
         else:
             self._truncation_due |= order.records_so_far > 0
             self._attempt(self._truncate_if_due)
-            _finish(order.deleted, order.records_so_far)
+            _finish(order.done, order.records_so_far)
 
     def _set_aside(self, order: SetAside) -> None:
         step = self._store.replace if order.replace else lambda: self._store.set_aside(order.damage)
@@ -187,6 +205,21 @@ class LogWriter:
             _finish(order.done, order.damage.record_count)
         else:
             _finish(order.done, Unavailable(self.fault))
+
+    def _replace(self, order: Replace) -> None:
+        erased = 0
+
+        def rewrite() -> None:
+            nonlocal erased
+            erased = self._store.rewrite(order.rewrites)
+
+        done = self._attempt(rewrite)
+        self._truncation_due |= done
+        _finish(order.done, erased if done else Unavailable(self.fault))
+
+    def _overwrite(self, order: Overwrite) -> None:
+        done = self._attempt(self._truncate_if_due)
+        _finish(order.done, int(not self._truncation_due) if done else Unavailable(self.fault))
 
     def _truncate_if_due(self) -> None:
         """Empty the WAL after a deletion: old bytes must not live on in it."""
@@ -224,18 +257,18 @@ class LogWriter:
                 case Append() as append:
                     self._settle([append], Unavailable("the log is closed"))
                 case Delete() as order:
-                    _finish(order.deleted, Unavailable("the log was closed before all was deleted"))
-                case SetAside() as order:
+                    _finish(order.done, Unavailable("the log was closed before all was deleted"))
+                case SetAside() | Replace() | Overwrite() as order:
                     _finish(order.done, Unavailable("the log is closed"))
 
 
-def _finish(deleted: Future[int], result: int | Unavailable) -> None:
-    if not deleted.set_running_or_notify_cancel():
+def _finish(done: Future[int], result: int | Unavailable) -> None:
+    if not done.set_running_or_notify_cancel():
         return
     if isinstance(result, int):
-        deleted.set_result(result)
+        done.set_result(result)
     else:
-        deleted.set_exception(result)
+        done.set_exception(result)
 
 
 def _reason(error: Exception) -> str:

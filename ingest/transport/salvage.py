@@ -67,6 +67,9 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, keys: SealKeys
     for damage in _readable(source, "SELECT topic, first_offset, record_count, reason FROM lost"):
         if [*map(type, damage)] == [str, int, int, str]:
             target.execute("INSERT INTO lost VALUES (?, ?, ?, ?)", damage)
+    for erased in _readable(source, "SELECT topic, first_offset, record_count FROM erased") if _knows(source) else ():
+        if [*map(type, erased)] == [str, int, int]:
+            target.execute("INSERT OR IGNORE INTO erased VALUES (?, ?, ?)", erased)
     for damaged in _readable(source, "SELECT * FROM aside"):
         if [*map(type, damaged)] == _CHUNK_TYPES:
             target.execute("INSERT INTO aside VALUES (?, ?, ?, ?, ?, ?, ?)", damaged)
@@ -81,6 +84,10 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection, keys: SealKeys
             break
         if _is_sound(Chunk(*row), keys, key_ids):
             target.execute(_INSERT, row)
+    target.execute(
+        "DELETE FROM erased WHERE first_offset >= 0 "
+        "AND (topic, first_offset) NOT IN (SELECT topic, first_offset FROM chunk)"
+    )
     target.execute("INSERT OR IGNORE INTO seal_key SELECT DISTINCT key_id FROM chunk")
     target.execute(
         "INSERT OR IGNORE INTO topic SELECT topic, max(first_offset + record_count), min(first_offset) "
@@ -98,6 +105,11 @@ def _readable(source: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...
     except sqlite3.DatabaseError as error:
         if not is_corrupt(error):
             raise
+
+
+def _knows(source: sqlite3.Connection) -> bool:
+    """Tell whether the database has the table `erased`, which came with a later format."""
+    return bool(list(_readable(source, "SELECT 1 FROM sqlite_schema WHERE name = 'erased'")))
 
 
 def _is_sound(chunk: Chunk, keys: SealKeys, key_ids: Container[str]) -> bool:

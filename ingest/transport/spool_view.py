@@ -89,8 +89,11 @@ def faults(folder: Path, keys: SealKeys) -> Iterator[str]:
             yield str(each)
     with contextlib.closing(connect_reader(folder / DATABASE)) as database:
         count, stored = totals(database), next_offsets(database)
-    if count.stored != count.deleted + count.waiting + count.lost:
-        yield f"{count.stored} were stored, but {count.deleted} drained, {count.waiting} waiting, {count.lost} lost"
+    if count.stored != count.deleted + count.waiting + count.lost + count.erased:
+        yield (
+            f"{count.stored} were stored, but {count.deleted} drained, {count.waiting} waiting, {count.lost} lost,"
+            f" {count.erased} erased"
+        )
     for name, end in offsets_in(folder / HIGH_WATER).items():
         if stored.get(name, 0) < end:
             yield str(Damage(name, stored.get(name, 0), end - stored.get(name, 0), "the end of the log is missing"))

@@ -19,8 +19,9 @@ from ingest.transport.breaker import Breaker
 from ingest.transport.contract import ConfigurationError, Health, Publisher, SpoolState, Stored, Topic, Unavailable
 from ingest.transport.drain import Drain
 from ingest.transport.files import InUse
+from ingest.transport.known_erased import KnownErased, nobody
 from ingest.transport.local_log import LocalLog
-from ingest.transport.log_format import DATABASE, Totals
+from ingest.transport.log_format import DATABASE, Covers, Totals
 from ingest.transport.sealed import SealKeys
 
 FOLDERS_MAX: Final = 256
@@ -35,14 +36,18 @@ OpenLog = Callable[[Path], LocalLog]
 class Spools:
     """The folders below `root`; `open_log` makes the log of one."""
 
-    def __init__(self, root: Path, keys: SealKeys, open_log: OpenLog, breaker: Breaker) -> None:
+    def __init__(
+        self, root: Path, keys: SealKeys, open_log: OpenLog, breaker: Breaker, known: KnownErased | None = None
+    ) -> None:
         self._root = root
         self._keys = keys
         self._open_log = open_log
         self._breaker = breaker
+        self._known = known or nobody()
         self._own: LocalLog | None = None
         self._folder = root
         self._adopted: LocalLog | None = None
+        self._opening = asyncio.Lock()  # of folders that are not this process's own
         self._tasks: list[asyncio.Task[None]] = []
         self._found_empty: dict[Path, int] = {}
 
@@ -83,7 +88,41 @@ class Spools:
             set_aside=totals.lost,
             bytes_used=sum(log.bytes_used for log in logs),
             oldest_age_ms=max((log.oldest_age_ms for log in logs), default=0),
+            erased=totals.erased,
         )
+
+    async def erase(self, covers: Covers) -> int:
+        """Take what `covers` holds for out of every spool that no other process holds; return how many records went.
+
+        Raises as `LocalLog.erase` does, with the other spools done all the same.
+        """
+        faults: list[Exception] = []
+        erased = 0
+        for log in (self._own, self._adopted):
+            try:
+                erased += await log.erase(covers) if log is not None else 0
+            except (Unavailable, ConfigurationError) as error:
+                faults.append(error)
+        for folder in await asyncio.to_thread(spool_folders, self._root):
+            if folder != self._folder:
+                try:
+                    erased += await self._erase_in(folder, covers)
+                except (Unavailable, ConfigurationError, OSError) as error:
+                    faults.append(error)
+        if faults:
+            raise Unavailable(str(faults[0])) from faults[0]
+        return erased
+
+    async def _erase_in(self, folder: Path, covers: Covers) -> int:
+        async with self._opening:
+            log = self._open_log(folder)
+            try:
+                await log.start()
+                return await log.erase(covers)
+            except InUse:  # its holder does the same
+                return 0
+            finally:
+                await log.close()
 
     async def stop_draining(self) -> None:
         """Leave what is not drained yet to the next start."""
@@ -110,7 +149,7 @@ class Spools:
         raise ConfigurationError(f"all {FOLDERS_MAX} spools below {self._root} are in use")
 
     async def _drain(self, log: LocalLog, folder: Path, kafka: Publisher, *, until_empty: bool) -> None:
-        drain = Drain(log, folder, self._keys, kafka, self._breaker)
+        drain = Drain(log, folder, self._keys, kafka, self._breaker, known=self._known)
         try:
             await drain.run(until_empty=until_empty)
         finally:
@@ -121,12 +160,9 @@ class Spools:
         while True:
             await asyncio.sleep(ADOPT_S)
             for folder in _abandoned(self._root, self._folder, self._found_empty):
-                self._adopted = log = self._open_log(folder)
+                log = self._open_log(folder)
                 try:
-                    await log.start()
-                    if log.totals.waiting:
-                        _log.warning("spool_adopted", file=folder.name)
-                        await self._drain(log, folder, kafka, until_empty=True)
+                    await self._drain_adopted(log, folder, kafka)
                 except InUse:
                     continue
                 except (ConfigurationError, OSError) as error:
@@ -134,8 +170,21 @@ class Spools:
                 finally:
                     self._adopted = None
                     await log.close()
-                    with contextlib.suppress(OSError):
-                        self._found_empty[folder] = (folder / DATABASE).stat().st_mtime_ns
+                with contextlib.suppress(OSError):
+                    self._found_empty[folder] = (folder / DATABASE).stat().st_mtime_ns
+
+    async def _drain_adopted(self, log: LocalLog, folder: Path, kafka: Publisher) -> None:
+        async with self._opening:
+            await log.start()
+        self._adopted = log
+        if not log.totals.waiting:
+            return
+        _log.warning("spool_adopted", file=folder.name)
+        await self._known.wait()
+        if self._known.erased.latest:  # Kafka may be away for long
+            with contextlib.suppress(Unavailable):
+                await log.erase(self._known.covers)
+        await self._drain(log, folder, kafka, until_empty=True)
 
 
 def _abandoned(root: Path, own: Path, found_empty: dict[Path, int]) -> Iterator[Path]:

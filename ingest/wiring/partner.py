@@ -60,12 +60,10 @@ STRANGERS_MAX = 128
 """Calls at once of which it is not known yet who makes them."""
 
 
-def build_partner_surface(settings: Settings, shared: Shared, cache: Cache | None) -> tuple[ASGIApp, PartnerService]:
-    """Return the surface and what is begun and ended with it. Only to be asked where there is a database."""
-    assert settings.postgres_dsn is not None
-    database = Database(
-        settings.postgres_dsn.reveal(), "ingest-edge", connections_max=settings.postgres_connections_max
-    )
+def build_partner_surface(
+    settings: Settings, shared: Shared, cache: Cache | None, database: Database
+) -> tuple[ASGIApp, PartnerService]:
+    """Return the surface and what is begun and ended with it, `database` included."""
     verifier = SecretVerifier(shared.clock)
     request_log = PartnerRequestLog(database)
     store: IdempotencyStore = MemoryIdempotency(shared.clock) if cache is None else RedisIdempotency(cache)

@@ -6,12 +6,15 @@ import structlog
 from starlette.types import ASGIApp
 
 from ingest.clock import SystemClock
+from ingest.counters.cache import Cache
 from ingest.counters.event_rate import SharedEventRate
 from ingest.counters.service import CountersService
+from ingest.db.database import Database
 from ingest.edge.agent import warm
 from ingest.edge.app import surface
 from ingest.edge.client import TrustedProxies
 from ingest.edge.collect import BodyLimits, Collect
+from ingest.edge.erasures import Erase, Erasures
 from ingest.edge.in_flight import InFlight
 from ingest.edge.intake import INTAKES
 from ingest.edge.protocol import ConnectionLimits, protocol_class
@@ -28,6 +31,7 @@ from ingest.settings import Settings
 from ingest.settings_rules import warnings
 from ingest.telemetry.catalog import OTHER
 from ingest.telemetry.metrics import Figures
+from ingest.transport.known_erased import KnownErased, nobody
 from ingest.wiring.cache import open_cache
 from ingest.wiring.log import open_log
 from ingest.wiring.partner import Shared, build_partner_surface, partner_description
@@ -56,7 +60,8 @@ def build_worker(settings: Settings) -> Worker:
     clock, figures, log = SystemClock(), Figures(), open_log(settings)
     rate = EventRate(share=settings.workers)
     registry = _registry(settings, clock, rate)
-    fallback = open_fallback(settings) if settings.kafka_bootstrap is not None else None
+    known = KnownErased() if settings.postgres_dsn is not None else nobody()
+    fallback = open_fallback(settings, known) if settings.kafka_bootstrap is not None else None
     publisher = fallback or open_log_transport(settings)
     regions = Regions(settings.geoip_path)
     agents = warm()
@@ -79,15 +84,13 @@ def build_worker(settings: Settings) -> Worker:
         path: Collect(intake, **shared._asdict(), agents=agents, in_flight=in_flight)
         for path, intake in INTAKES.items()
     }
-    partners: ASGIApp | None = None
     companions: tuple[Companion, ...] = ()
     cache = open_cache(settings, clock)
     if cache is not None:
         event_rate = SharedEventRate(rate, cache, clock, workers=settings.workers)
         companions += (CountersService(cache, event_rate),)
-    if settings.postgres_dsn is not None:
-        partners, service = build_partner_surface(settings, shared, cache)
-        companions += (service,)
+    partners, over_database = _over_database(settings, shared, cache, known, publisher.erase)
+    companions += over_database
     limits = ConnectionLimits(settings.header_bytes_max, settings.header_timeout_ms, settings.connections_max)
     server = public_server(
         surface(collectors, figures, log.requests, shared.trusted, partners),
@@ -116,6 +119,19 @@ def _in_flight(settings: Settings) -> InFlight:
         bytes_max=settings.in_flight_bytes_max,
         queue_s_max=settings.queue_ms_max / 1000,
     )
+
+
+def _over_database(
+    settings: Settings, shared: Shared, cache: Cache | None, known: KnownErased, erase: Erase
+) -> tuple[ASGIApp | None, tuple[Companion, ...]]:
+    """Return the partner surface and what works on the one pool of the process; nothing where there is no database."""
+    if settings.postgres_dsn is None:
+        return None, ()
+    database = Database(
+        settings.postgres_dsn.reveal(), "ingest-edge", connections_max=settings.postgres_connections_max
+    )
+    partners, service = build_partner_surface(settings, shared, cache, database)
+    return partners, (service, Erasures(database, known, erase))
 
 
 def _registry(settings: Settings, clock: SystemClock, rate: EventRate) -> Registry:

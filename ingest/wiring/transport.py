@@ -12,6 +12,7 @@ from ingest.transport.kafka.connection import Connection
 from ingest.transport.kafka.publisher import KafkaPublisher
 from ingest.transport.kafka.source import KafkaSource
 from ingest.transport.kafka.topics import TopicPlan
+from ingest.transport.known_erased import KnownErased
 from ingest.transport.local_log import LocalLog
 from ingest.transport.local_source import LocalLogSource
 from ingest.transport.retention import RETENTION_MS
@@ -80,11 +81,14 @@ def open_spool(settings: Settings, keys: SealKeys, folder: Path) -> LocalLog:
     )
 
 
-def open_fallback(settings: Settings) -> FallbackPublisher:
-    """Return the transport of an edge with brokers: Kafka, and the spool while that is away."""
+def open_fallback(settings: Settings, known: KnownErased) -> FallbackPublisher:
+    """Return the transport of an edge with brokers: Kafka, and the spool while that is away.
+
+    What is about somebody whom `known` tells does not go from the spool to Kafka.
+    """
     keys, breaker = seal_keys(settings), Breaker()
     root = settings.data_dir / SPOOL_FOLDER
-    spools = Spools(root, keys, lambda folder: open_spool(settings, keys, folder), breaker)
+    spools = Spools(root, keys, lambda folder: open_spool(settings, keys, folder), breaker, known)
     return FallbackPublisher(kafka_publisher(settings), spools, breaker)
 
 

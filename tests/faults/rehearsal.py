@@ -120,10 +120,10 @@ def _conserved(scene: Scene, told: Figures, acknowledged: int, spooled: int) -> 
     """Check the laws of conservation, the edge's counters against each other and against the client's ledger."""
     spool = {
         state: told[f'ingest_spool_records{{state="{state}"}}']
-        for state in ("stored", "drained", "waiting", "set_aside")
+        for state in ("stored", "drained", "waiting", "set_aside", "erased")
     }
     laws = [
-        spool["stored"] == spool["drained"] + spool["waiting"] + spool["set_aside"],
+        spool["stored"] == spool["drained"] + spool["waiting"] + spool["set_aside"] + spool["erased"],
         spool["stored"] >= spooled,
     ]
     if not scene.name.startswith(RESTARTS) and scene.name != "byte flipped":

@@ -149,12 +149,12 @@ def assert_conserved(service: ServiceProcess) -> None:
     kept = {name: told[f'ingest_events_stored_total{{stored="{name}"}}'] for name in ("replicated", "spooled")}
     spool = {
         state: told[f'ingest_spool_records{{state="{state}"}}']
-        for state in ("stored", "drained", "waiting", "set_aside")
+        for state in ("stored", "drained", "waiting", "set_aside", "erased")
     }
 
     assert told["ingest_events_received_total"] == sum(events.values())
     assert events["accepted"] == sum(kept.values())
-    assert spool["stored"] == spool["drained"] + spool["waiting"] + spool["set_aside"]
+    assert spool["stored"] == spool["drained"] + spool["waiting"] + spool["set_aside"] + spool["erased"]
 
 
 def ready(service: ServiceProcess) -> Answer:

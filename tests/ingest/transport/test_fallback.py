@@ -182,7 +182,7 @@ def test_a_record_that_is_too_large_is_no_outage(tmp_path: Path) -> None:
         async with publishing(tmp_path, kafka) as publisher:
             with pytest.raises(RecordTooLarge):
                 await publisher.publish(Topic.EVENTS, [Record(b"k", b"v" * 1_000_001)], NOW_MS)
-            assert publisher.spool_state() == (0, 0, 0, 0, publisher.spool_state().bytes_used, 0, False, 0)
+            assert publisher.spool_state() == (0, 0, 0, 0, publisher.spool_state().bytes_used, 0, False, 0, 0)
 
     run(story)
 
