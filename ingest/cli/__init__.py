@@ -10,6 +10,8 @@ from ingest.cli.audit import audit
 from ingest.cli.check import check
 from ingest.cli.dead_letters import dead_letters
 from ingest.cli.dev import dev
+from ingest.cli.erase import erase
+from ingest.cli.erasures import erasures
 from ingest.cli.keys import keys
 from ingest.cli.kill import kill
 from ingest.cli.migrate import migrate
@@ -56,6 +58,8 @@ for command in (
     keys,
     kill,
     audit,
+    erase,
+    erasures,
     retention,
     check,
     spool,

@@ -3,7 +3,7 @@
 import asyncio
 import getpass
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 import msgspec
@@ -20,8 +20,10 @@ T = TypeVar("T")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
-def _text(characters_max: int) -> Callable[[click.Context, click.Parameter, str], str]:
-    def check(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+def _text(characters_max: int) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+        if value is None:
+            return None
         if not value.strip() or len(value) > characters_max:
             raise click.BadParameter(f"must be 1 to {characters_max} characters, not all of them blank")
         return without_secrets(value)
@@ -29,18 +31,18 @@ def _text(characters_max: int) -> Callable[[click.Context, click.Parameter, str]
     return check
 
 
+_is_actor = _text(ACTOR_CHARACTERS_MAX - len(Actor.operator("").name))
+_WHO: Final = "Who decided; kept in the audit log"
+
 reason = click.option(
     "--reason",
     required=True,
     callback=_text(REASON_CHARACTERS_MAX),
     help="Why; kept in the audit log and told to whom it concerns.",
 )
-who = click.option(
-    "--actor",
-    required=True,
-    callback=_text(ACTOR_CHARACTERS_MAX - len(Actor.operator("").name)),
-    help="Who decided; kept in the audit log.",
-)
+optional_reason = click.option("--reason", callback=_text(REASON_CHARACTERS_MAX), help="Why; kept in the audit log.")
+who = click.option("--actor", required=True, callback=_is_actor, help=f"{_WHO}.")
+optional_who = click.option("--actor", callback=_is_actor, help=f"{_WHO}; else the one who is logged in.")
 
 
 def ask(work: Callable[[Connection], Awaitable[T]]) -> T:

@@ -119,6 +119,48 @@ class AuditEvent(msgspec.Struct, frozen=True):
     details: dict[str, Any]
 
 
+class ErasureRow(msgspec.Struct, frozen=True):
+    """What was asked to be erased, and how far that has come; of whom it tells nothing."""
+
+    id: str
+    organization_id: str
+    project_id: str
+    status: Literal["accepted", "published", "completed"]
+    requested_at: datetime
+    published_at: datetime | None
+    completed_at: datetime | None
+    events_erased: int
+    user_properties_erased: int
+    consents_erased: int
+
+
+class UserEvent(msgspec.Struct, frozen=True):
+    """An event as it is read back: `event` and `meta` are JSON as stored, `occurred_at` is the client's own text.
+
+    `candidates` is how many events the query found for the page, before its bound on bytes.
+    """
+
+    app_id: str
+    event_id: str
+    ts: str
+    name: str
+    occurred_at: str
+    received_at: datetime
+    event: str
+    meta: str
+    candidates: int
+
+
+class UserStatement(msgspec.Struct, frozen=True):
+    """What is kept of a user beside events: a property, or a choice of a consent; `value` is JSON as stored."""
+
+    app_id: str
+    user_kind: str
+    name: str
+    value: str
+    set_at: datetime
+
+
 async def fetch_all(
     connection: Connection, kind: type[Row], query: LiteralString, parameters: Parameters | None = None
 ) -> list[Row]:

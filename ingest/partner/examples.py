@@ -1,10 +1,11 @@
 """One body for each request and each answer, as the published description shows it; made of the types themselves."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
+from ingest.control.erasures import TOPICS_KEEP
 from ingest.counters.tiers import Tier
 from ingest.errors import Code
 from ingest.outcome import Rejection, RejectionCode
@@ -17,7 +18,11 @@ from ingest.partner.types import (
     AuditEntry,
     AuditPage,
     AuditTarget,
+    Consent,
     EmptyRequest,
+    Erased,
+    ErasureAnswer,
+    ErasureState,
     ErrorBody,
     ErrorDetails,
     ErrorEnvelope,
@@ -27,6 +32,9 @@ from ingest.partner.types import (
     OrganizationRef,
     PartnerEvent,
     RotatedKey,
+    StoredEvent,
+    UserEventsPage,
+    UserProperty,
     WhoAmI,
 )
 from ingest.transport.contract import Stored
@@ -67,6 +75,24 @@ _AUDIT_ENTRY: Final = AuditEntry(
     details={},
 )
 
+_ERASURE_ID: Final = "era_01JDF3QK5F7H9K2M4P6R8T1V3X"
+_USER_EVENTS: Final = UserEventsPage(
+    [
+        StoredEvent(
+            "app_demo",
+            "order-4711",
+            "purchase_success",
+            "2026-11-24T10:00:00Z",
+            _AT,
+            msgspec.Raw(b'{"event": "purchase_success", "timestamp": "2026-11-24T10:00:00Z", "app_user_id": "u-1"}'),
+            msgspec.Raw(b'{"v": 1, "source": "partner", "project_id": "prj_demo"}'),
+        )
+    ],
+    [UserProperty("plan", msgspec.Raw(b'"yearly"'), "app_demo", "app_user_id", _AT)],
+    [Consent("analytics", msgspec.Raw(b"true"), "app_demo", "app_user_id", _AT)],
+    None,
+)
+
 _ANSWERS: Final[dict[str, Any]] = {
     "whoami": WhoAmI(
         OrganizationRef("org_demo", "Demo"), _KEY_ID, "live", ["events:write", "keys:read"], Tier.STANDARD
@@ -79,6 +105,11 @@ _ANSWERS: Final[dict[str, Any]] = {
     ),
     "revokeApiKey": ApiKeyAnswer(_key(revoked_at=_AT)),
     "listAuditEvents": AuditPage([_AUDIT_ENTRY], None),
+    "readUserEvents": _USER_EVENTS,
+    "eraseUser": ErasureAnswer(_ERASURE_ID, "accepted", _AT, f"/v1/projects/prj_demo/erasures/{_ERASURE_ID}"),
+    "readErasure": ErasureState(
+        _ERASURE_ID, "completed", _AT, _AT + timedelta(seconds=9), Erased(412, 6, 3), _AT + TOPICS_KEEP
+    ),
 }
 
 _REQUESTS: Final[dict[Any, Any]] = {
@@ -110,7 +141,7 @@ _DETAILS: Final = {
 
 def answer_example(operation: Operation) -> Any:
     """Return what the call answers where all went well."""
-    return msgspec.to_builtins(_ANSWERS[operation.name])
+    return msgspec.json.decode(msgspec.json.encode(_ANSWERS[operation.name]))
 
 
 def request_example(operation: Operation) -> Any:

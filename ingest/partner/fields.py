@@ -17,7 +17,7 @@ PAGE_MAX: Final = 200
 UNKNOWN_MAX: Final = 20
 """Members that nobody took of which each is told; their names are the client's own, so they stand as `*`."""
 TEXT_CHARACTERS_MAX: Final = 200
-CURSOR_CHARACTERS_MAX: Final = 400
+CURSOR_CHARACTERS_MAX: Final = 2_000
 
 TEXT: Final = r"^[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]+$"
 """A text in one line: no control characters, no line separators, and nothing that turns the direction of writing."""
@@ -93,6 +93,20 @@ class Fields:
 def write_cursor(*parts: str) -> str:
     """Return the place behind a page's last row."""
     return base64.urlsafe_b64encode("\n".join(parts).encode()).decode().rstrip("=")
+
+
+def pack(text: str) -> str:
+    """Return any text as a part of a cursor, which has to be printable."""
+    return "." + base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def unpack(part: str) -> str | None:
+    """Return the text that `pack` was given, None where this cannot be a part of its making."""
+    try:
+        text = base64.b64decode(part.removeprefix("."), b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return None
+    return text if part.startswith(".") and "\0" not in text else None
 
 
 def read_object(body: bytes) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from ingest.partner.events import FOREIGN_NAMES
 from ingest.partner.examples import answer_example, error_example, request_example
 from ingest.partner.fields import CURSOR_CHARACTERS_MAX, PAGE_DEFAULT, PAGE_MAX, TEXT, TEXT_CHARACTERS_MAX
 from ingest.partner.headers import HeaderValue, answer_headers, error_headers, redirect_headers
-from ingest.partner.operations import OPERATIONS, Operation
+from ingest.partner.operations import OPERATIONS, USER_ID, USER_ID_CHARACTERS_MAX, Operation
 from ingest.partner.types import ErrorEnvelope, EventsRequest
 
 PATH_ID: Final = "^[A-Za-z0-9_-]{1,64}$"
@@ -126,7 +126,7 @@ def _operation(operation: Operation, of_type: Mapping[Any, Any]) -> dict[str, An
 
 def _parameters(operation: Operation) -> Iterable[dict[str, Any]]:
     for name in re.findall(r"{(\w+)}", operation.path):
-        yield {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": PATH_ID}}
+        yield {"name": name, "in": "path", "required": True, **_path_parameter(name)}
     for name in operation.query:
         yield {"name": name, "in": "query", **_query_parameter(name)}
     if operation.repeatable:
@@ -136,6 +136,13 @@ def _parameters(operation: Operation) -> Iterable[dict[str, Any]]:
             "description": "With the same key and body the work is done once within 24 hours.",
             "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
         }
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
+    if name == USER_ID:
+        schema = {"type": "string", "minLength": 1, "maxLength": USER_ID_CHARACTERS_MAX, "pattern": r"^[^\u0000]+$"}
+        return {"description": "Any text, percent-encoded, slashes too.", "schema": schema}
+    return {"schema": {"type": "string", "pattern": PATH_ID}}
 
 
 def _query_parameter(name: str) -> dict[str, Any]:

@@ -11,10 +11,13 @@ from ingest.partner.types import (
     ApiKeyPage,
     AuditPage,
     EmptyRequest,
+    ErasureAnswer,
+    ErasureState,
     EventsAnswer,
     EventsRequest,
     KillRequest,
     RotatedKey,
+    UserEventsPage,
     WhoAmI,
 )
 
@@ -51,6 +54,13 @@ class Operation(NamedTuple):
 
 
 PAGE: Final = ("limit", "cursor")
+
+USER_ID: Final = "userId"
+"""The one parameter of paths that is any text, slashes included; it stands at the end."""
+
+USER_ID_CHARACTERS_MAX: Final = 1_024
+
+_USER: Final = "/v1/projects/{projectId}/events/users/{userId}"
 
 OPERATIONS: Final = (
     Operation("whoami", "GET", "/v1/whoami", "Which key calls, and what it may do.", None, WhoAmI),
@@ -101,5 +111,32 @@ OPERATIONS: Final = (
         "audit:read",
         AuditPage,
         query=(*PAGE, "action", "actor", "targetId", "since", "until"),
+    ),
+    Operation(
+        "readUserEvents",
+        "GET",
+        _USER,
+        "All that is kept of a user, by `user_id` or `app_user_id`.",
+        "events:read",
+        UserEventsPage,
+        query=PAGE,
+    ),
+    Operation(
+        "eraseUser",
+        "DELETE",
+        _USER,
+        "Ask for the erasure of all that was received of a user until now.",
+        "events:erase",
+        ErasureAnswer,
+        202,
+        needs_cache=False,  # what is erased twice is gone all the same
+    ),
+    Operation(
+        "readErasure",
+        "GET",
+        "/v1/projects/{projectId}/erasures/{erasureId}",
+        "How far an erasure has come.",
+        "events:erase",
+        ErasureState,
     ),
 )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 import structlog
 from starlette.routing import Route
@@ -26,7 +26,7 @@ from ingest.errors import Code, Refusal
 from ingest.partner.authenticate import Authenticator, check_standing
 from ingest.partner.call import Answer, Call, Facts, Fault, Handler, invalid
 from ingest.partner.fields import Fields
-from ingest.partner.operations import OPERATIONS, Operation
+from ingest.partner.operations import OPERATIONS, USER_ID, USER_ID_CHARACTERS_MAX, Operation
 from ingest.partner.places import Place, Places
 from ingest.partner.repeat import Repeats
 from ingest.partner.request_log import PartnerRequestLog, now
@@ -104,10 +104,10 @@ _NOTHING: Final = Facts()
 
 
 def _route(path: str, by_method: "Mapping[str, _Door]") -> Route:
-    route = Route(path, _Dispatch(by_method), methods=list(by_method))
+    route = Route(path.replace(f"{{{USER_ID}}}", f"{{{USER_ID}:path}}"), _Dispatch(by_method), methods=list(by_method))
     route.methods = set(by_method)  # without the HEAD that the framework adds to a GET
     pattern = route.path_regex.pattern.removesuffix("$")
-    route.path_regex = re.compile(pattern + r"\Z")  # `$` would let a line end follow
+    route.path_regex = re.compile(pattern + r"\Z", re.DOTALL)  # `$` would let a line end follow, `.` would know none
     return route
 
 
@@ -226,9 +226,23 @@ class _Door:
 def _path_ids(scope: Scope) -> dict[str, str]:
     """Return the path's parameters. Raises `Refusal` with `NOT_FOUND` where one cannot be an id."""
     found: dict[str, str] = scope["path_params"]
-    if not all(_is_id(value) for value in found.values()):
-        raise Refusal(Code.NOT_FOUND)
+    for name, value in found.items():
+        if not (_is_user_id(value, scope) if name == USER_ID else _is_id(value)):
+            raise Refusal(Code.NOT_FOUND)
     return found
+
+
+def _is_user_id(value: str, scope: Scope) -> bool:
+    """Tell whether somebody may have this id: a text without a zero character, all of it sent as UTF-8."""
+    if not 0 < len(value) <= USER_ID_CHARACTERS_MAX or "\0" in value:
+        return False
+    if "\ufffd" not in value:
+        return True
+    try:  # what is no UTF-8 would otherwise be taken for the id of somebody who is called so
+        unquote_to_bytes(scope["raw_path"]).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _query(scope: Scope, operation: Operation) -> dict[str, str]:

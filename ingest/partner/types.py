@@ -1,14 +1,15 @@
 """What partners send and get, as types: answers are made of them, and the published description too."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from ingest.control.erasures import TOPICS_KEEP
 from ingest.control.record import REASON_CHARACTERS_MAX
 from ingest.counters.tiers import Tier
-from ingest.db.rows import AuditEvent, Env, Key
+from ingest.db.rows import AuditEvent, Env, ErasureRow, Key, UserEvent, UserStatement
 from ingest.outcome import Rejection
 from ingest.partner.call import Fault
 from ingest.partner.fields import TEXT
@@ -27,6 +28,9 @@ Reason = Annotated[
     str,
     msgspec.Meta(min_length=1, max_length=REASON_CHARACTERS_MAX, extra_json_schema={"pattern": TEXT}),
 ]
+ErasureStatus = Literal["accepted", "published", "completed"]
+AnyJson = msgspec.Raw
+StoredJson = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
 OccurredAt = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": DATE_TIME})]
 
 
@@ -182,6 +186,107 @@ class EventsAnswer(msgspec.Struct, frozen=True, rename="camel"):
     accepted: int
     duplicates: int
     rejected: list[Rejection]
+
+
+class StoredEvent(msgspec.Struct, frozen=True, rename="camel"):
+    """An event as it is stored, `meta` being what the edge knows of it; `occurredAt` is the text that was sent."""
+
+    app_id: str
+    event_id: str
+    name: str
+    occurred_at: str
+    received_at: datetime
+    event: StoredJson
+    meta: StoredJson
+
+    @classmethod
+    def of(cls, row: UserEvent) -> "StoredEvent":
+        """Return what a partner sees of a row."""
+        event, meta = msgspec.Raw(row.event), msgspec.Raw(row.meta)
+        return cls(row.app_id, row.event_id, row.name, row.occurred_at, row.received_at, event, meta)
+
+
+class UserProperty(msgspec.Struct, frozen=True, rename="camel"):
+    """A property of a user. `idKind` tells which of the SDK's ids it belongs to."""
+
+    name: str
+    value: AnyJson
+    app_id: str
+    id_kind: Literal["app_user_id", "anonymous_id", "install_id"]
+    set_at: datetime
+
+    @classmethod
+    def of(cls, row: UserStatement) -> "UserProperty":
+        """Return what a partner sees of a row."""
+        return cls(row.name, msgspec.Raw(row.value), row.app_id, cast("Any", row.user_kind), row.set_at)
+
+
+class Consent(msgspec.Struct, frozen=True, rename="camel"):
+    """A user's choice. `idKind` tells which of the SDK's ids it belongs to."""
+
+    name: Literal["advertising", "analytics", "thirdPartySharing", "att_status"]
+    value: AnyJson
+    app_id: str
+    id_kind: Literal["app_user_id", "install_id"]
+    set_at: datetime
+
+    @classmethod
+    def of(cls, row: UserStatement) -> "Consent":
+        """Return what a partner sees of a row."""
+        name, kind = cast("Any", row.name), cast("Any", row.user_kind)
+        return cls(name, msgspec.Raw(row.value), row.app_id, kind, row.set_at)
+
+
+class UserEventsPage(msgspec.Struct, frozen=True, rename="camel"):
+    """A page of a user's events, newest first; `nextCursor` is null on the last one.
+
+    What is kept of the user beside events stands on the first page, and is null on all others.
+    """
+
+    events: list[StoredEvent]
+    user_properties: list[UserProperty] | None
+    consents: list[Consent] | None
+    next_cursor: str | None
+
+
+class ErasureAnswer(msgspec.Struct, frozen=True, rename="camel"):
+    """An erasure that was asked for; `statusPath` is where to ask how far it has come."""
+
+    erasure_id: str
+    status: ErasureStatus
+    requested_at: datetime
+    status_path: str
+
+    @classmethod
+    def of(cls, row: ErasureRow) -> "ErasureAnswer":
+        """Return what a partner sees of an erasure that it has asked for."""
+        return cls(row.id, row.status, row.requested_at, f"/v1/projects/{row.project_id}/erasures/{row.id}")
+
+
+class Erased(msgspec.Struct, frozen=True, rename="camel"):
+    """How many rows are gone."""
+
+    events: int
+    user_properties: int
+    consents: int
+
+
+class ErasureState(msgspec.Struct, frozen=True, rename="camel"):
+    """How far an erasure has come. Until `topicsClearedBy` topics may hold records that every consumer refuses."""
+
+    erasure_id: str
+    status: ErasureStatus
+    requested_at: datetime
+    completed_at: datetime | None
+    erased: Erased
+    topics_cleared_by: datetime
+
+    @classmethod
+    def of(cls, row: ErasureRow) -> "ErasureState":
+        """Return what a partner sees of an erasure."""
+        erased = Erased(row.events_erased, row.user_properties_erased, row.consents_erased)
+        cleared_by = row.requested_at + TOPICS_KEEP
+        return cls(row.id, row.status, row.requested_at, row.completed_at, erased, cleared_by)
 
 
 class ErrorDetails(msgspec.Struct, frozen=True, rename="camel"):

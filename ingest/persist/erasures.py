@@ -31,6 +31,9 @@ from ingest.transport.contract import Delivered, Publisher, Topic, Unavailable
 PAUSE_S: Final = 2.0
 """Between two looks for what was asked for."""
 
+LOCK: Final = 0x696E_6573_0002
+"""Number of the advisory lock by which one process erases at a time."""
+
 ACTOR: Final = Actor.system("persist")
 
 _log = structlog.get_logger(__name__)
@@ -107,9 +110,15 @@ class Eraser:
         """Erase until cancelled."""
         while True:
             with contextlib.suppress(DatabaseAway):
-                for asked in await self._database.run(open_erasures):
-                    await self._erase(asked)
+                if await self._database.run(open_erasures):
+                    await self._erase_all()
             await asyncio.sleep(self._pause_s)
+
+    async def _erase_all(self) -> None:
+        """Do what is open, unless another process does: a look through all days takes thousands of locks."""
+        async with self._database.alone(LOCK) as is_alone:
+            for asked in await self._database.run(open_erasures) if is_alone else ():
+                await self._erase(asked)
 
     async def _erase(self, asked: Asked) -> None:
         """Erase somebody; what is done already is done again, and finds nothing. Raises `DatabaseAway`."""

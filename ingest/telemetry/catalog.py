@@ -103,6 +103,8 @@ ROUTE: Final = _label(
         "/v1/api-keys/{keyId}/kill",
         "/v1/api-keys/{keyId}/rotate",
         "/v1/audit-log",
+        "/v1/projects/{projectId}/events/users/{userId}",
+        "/v1/projects/{projectId}/erasures/{erasureId}",
     ),
 )
 STATUS: Final = _label(

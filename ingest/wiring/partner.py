@@ -27,6 +27,7 @@ from ingest.partner.repeat import Repeats
 from ingest.partner.request_log import PartnerRequestLog
 from ingest.partner.service import PartnerService
 from ingest.partner.surface import Doors, partner_surface
+from ingest.partner.users import Users
 from ingest.partner.verify import SecretVerifier
 from ingest.partner.whoami import whoami
 from ingest.pipeline.request import Limits
@@ -85,7 +86,7 @@ def build_partner_surface(
         clock=shared.clock,
         figures=shared.figures,
     )
-    keys, audit = Keys(database, verifier), Audit(database)
+    keys, audit, users = Keys(database, verifier), Audit(database), Users(database)
     handlers = {
         "whoami": whoami,
         "takeEvents": events.take,
@@ -94,6 +95,9 @@ def build_partner_surface(
         "rotateApiKey": keys.rotate,
         "revokeApiKey": keys.revoke,
         "listAuditEvents": audit.list_events,
+        "readUserEvents": users.read_events,
+        "eraseUser": users.erase,
+        "readErasure": users.read_erasure,
     }
     surface = partner_surface(handlers, doors, shared.figures, shared.log, request_log)
     return surface, PartnerService(database, verifier, request_log)

@@ -306,6 +306,19 @@ WRONG: list[tuple[Sequence[str], Sequence[str]]] = [
     (["keys", "rotate", NO_KEY, "--actor", "kim"], ["no such key"]),
     (["keys", "revoke", NO_KEY, *WHY], ["no such key"]),
     (["keys", "revoke", "KEY", "--reason", "leaked"], ["--actor"]),
+    (["erase", "--project", "prj_none", "--user-id", "hidden"], ["no such project"]),
+    (["erase", "--project", "PRJ"], ["exactly one of --email, --phone and --user-id"]),
+    (["erase", "--project", "PRJ", "--email", "hidden@a.example", "--user-id", "hidden"], ["exactly one of"]),
+    (["erase", "--project", "PRJ", "--email", "hidden@a.example", "hidden"], ["words too many"]),
+    (["erase", "--project", "PRJ", "--user-id", "Hidden", "--reason", "hidden has asked"], ["reason holds the value"]),
+    (["erase", "--project", "PRJ", "--user-id", ""], ["user id is empty"]),
+    (["erase", "--project", "PRJ", "--email", " "], ["nothing to hash"]),
+    (["erase", "--project", "PRJ", "--phone", "hidden"], ["no digit"]),
+    (["erase", "--project", "PRJ", "--user-id", "hidden", "--reason", ""], ["reason"]),
+    (["erase", "--project", "PRJ", "--user-id", "hidden", "--actor", "k" * 300], ["actor"]),
+    (["erase", "--project", "PRJ", "--user-id", "hidden\udcff"], ["UTF-8"]),
+    (["erase", "--user-id", "hidden"], ["--project"]),
+    (["erasures", "show", "era_none"], ["no such erasure"]),
     (["kill", "on", "key", NO_KEY, *WHY], ["no such key"]),
     (["kill", "on", "key", "app_none", *WHY], ["no such app"]),
     (["kill", "on", "organization", "org_none", *WHY], ["no such organization"]),
@@ -330,6 +343,7 @@ def test_what_is_wrong_is_told_in_a_line_and_changes_nothing(ingest: Run, contro
         line = ingest(*(names.get(word, word) for word in args)).failure()
         assert all(word in line for word in words), (args, line)
         assert "psycopg" not in line
+        assert "hidden" not in line
 
     assert audit(control_plane) == before
     assert outbox(control_plane) == []
@@ -375,6 +389,8 @@ EVERY_COMMAND = (
     ("orgs", "create", "--name", "A", "--contact", "a@b.example"),
     ("kill", "on", "global", *WHY),
     ("retention", "run"),
+    ("erase", "--project", "prj_none", "--user-id", "u-1"),
+    ("erasures", "list"),
 )
 
 

@@ -105,6 +105,7 @@ def at_once(call: Callable[[int], Answer], count: int) -> list[Answer]:
 def every_call(world: World) -> list[Callable[[], Answer]]:
     """Return one call of each kind that needs the database, harmless ones first."""
     path = f"/v1/api-keys/{world.shop.key_id}"
+    project = f"/v1/projects/{world.shop.project_id}"
     batch_body = {
         "projectId": world.shop.project_id,
         "sdkAppId": world.shop.app_id,
@@ -115,6 +116,9 @@ def every_call(world: World) -> list[Callable[[], Answer]]:
         lambda: world.call("/v1/events", json.dumps(batch_body).encode()),
         lambda: world.call("/v1/api-keys"),
         lambda: world.call("/v1/audit-log"),
+        lambda: world.call(f"{project}/events/users/u-1"),
+        lambda: world.call(f"{project}/erasures/era_1"),
+        lambda: world.call(f"{project}/events/users/u-1", method="DELETE"),
         lambda: world.call(f"{path}/kill", b"{}"),
         lambda: world.call(f"{path}/rotate", b""),
         lambda: world.call(path, method="DELETE"),
@@ -246,10 +250,10 @@ def test_a_call_of_many_questions_has_one_deadline(own_plane: Plane, slow: SlowP
 def test_a_standby_is_read_and_not_written(world: World) -> None:
     """While the database may only be read, calls that read are served, changes are 503 and leave nothing behind."""
     read_only(world, "on")
-    reads, changes = every_call(world)[:4], every_call(world)[4:]
+    reads, changes = every_call(world)[:6], every_call(world)[6:]
     try:
         await_true(lambda: world.whoami().status == 200, "reads are served")
-        assert [call().status for call in reads] == [200, 202, 200, 200]
+        assert [call().status for call in reads] == [200, 202, 200, 200, 200, 404]
         assert_refused([call() for call in changes])
         assert world.send() == 202
     finally:
@@ -257,7 +261,8 @@ def test_a_standby_is_read_and_not_written(world: World) -> None:
 
     await_true(lambda: world.whoami().status == 200, "all is as before")
     assert world.audited(world.shop.key_id) == []
-    assert [call().status for call in changes] == [200, 503, 503]  # a killed key can do nothing more
+    assert execute(world.plane.owner, "SELECT id FROM erasures") == []
+    assert [call().status for call in changes] == [202, 200, 503, 503]  # a killed key can do nothing more
     assert world.audited(world.shop.key_id) == ["key.killed"]
 
 

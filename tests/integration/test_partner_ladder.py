@@ -229,6 +229,9 @@ CALLS = {
     ("POST", "/v1/api-keys/{id}/kill"): "keys:write",
     ("POST", "/v1/api-keys/{id}/rotate"): "keys:write",
     ("DELETE", "/v1/api-keys/{id}"): "keys:write",
+    ("GET", "/v1/projects/{id}/events/users/u-1"): "events:read",
+    ("DELETE", "/v1/projects/{id}/events/users/u-1"): "events:erase",
+    ("GET", "/v1/projects/{id}/erasures/era_1"): "events:erase",
 }
 
 
@@ -249,7 +252,7 @@ def test_a_scope_that_is_missing(two_workers: Site, lines: Lines, tenant: Tenant
         assert answer.json()["error"]["details"] == {"requiredScope": CALLS[call]}
         assert is_rated(answer, "read" if method == "GET" else "write")
     assert row == [(True, False)]
-    assert after.status == (400 if path == "/v1/events" else 200)
+    assert after.status == (400 if path == "/v1/events" else 404 if "/projects/" in path else 200)
 
 
 def test_the_minute_is_shared_and_used_up(two_workers: Site, lines: Lines, tenant: Tenant) -> None:

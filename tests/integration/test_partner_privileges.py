@@ -39,6 +39,18 @@ SERVING_MAY: tuple[LiteralString, ...] = (
     "SELECT make_day_partition('request_log', current_date)",
     "SELECT make_day_partition('request_log', current_date + 7)",
     "LISTEN ingest_registry",
+    "SELECT * FROM events",
+    "SELECT * FROM user_properties",
+    "SELECT * FROM consents",
+    "SELECT * FROM erasures",
+    "SELECT * FROM erased_subjects",
+    "INSERT INTO erasures (id, organization_id, project_id, subjects) VALUES ('era_1', 'o', 'p', '{u-1}')",
+    """
+    INSERT INTO erased_subjects (project_id, subject, erasure_id, received_until)
+    VALUES ('p', encode(sha256('u-1'), 'hex'), 'era_1', now())
+    """,
+    "NOTIFY ingest_erasures",
+    "SELECT pg_notify('ingest_erasures', '')",
 )
 
 NOTIFY_MAY: tuple[LiteralString, ...] = (
@@ -136,7 +148,18 @@ SERVING_MAY_NOT: tuple[LiteralString, ...] = (
     "SELECT id FROM outbox",
     "SELECT * FROM outbox",
     "UPDATE outbox SET delivered_at = now()",
+    "INSERT INTO events SELECT * FROM events",
+    "INSERT INTO user_properties SELECT * FROM user_properties",
+    "INSERT INTO consents SELECT * FROM consents",
+    "UPDATE events SET event = '{}'",
+    "UPDATE user_properties SET value = '1'",
+    "UPDATE consents SET value = 'true'",
+    "UPDATE erasures SET completed_at = now()",
+    "UPDATE erasures SET subjects = '{}'",
+    "UPDATE erased_subjects SET received_until = now()",
+    "SELECT * FROM consumer_positions",
     "SET ROLE ingest_notify",
+    "SET ROLE ingest_persist",
 )
 
 NOTIFY_MAY_NOT: tuple[LiteralString, ...] = (
@@ -147,6 +170,12 @@ NOTIFY_MAY_NOT: tuple[LiteralString, ...] = (
     "SELECT * FROM apps",
     "SELECT * FROM kill_switches",
     "SELECT * FROM audit_events",
+    "SELECT * FROM events",
+    "SELECT * FROM user_properties",
+    "SELECT * FROM consents",
+    "SELECT * FROM erasures",
+    "SELECT * FROM erased_subjects",
+    "INSERT INTO erasures (id, organization_id, project_id, subjects) VALUES ('era_1', 'o', 'p', '{u-1}')",
     "UPDATE api_keys SET kill_switch = false",
     "UPDATE outbox SET organization_id = 'x'",
     "INSERT INTO outbox (id, message_id, recipient, payload) VALUES ('msg_2', 'msg_2', 'support', '{}')",
@@ -382,6 +411,8 @@ def test_the_edge_needs_no_more(one_worker: Site, tenant: Tenant) -> None:
     key = operators.key(tenant.organization_id)
     path = f"/v1/api-keys/{key.key_id}"
     event = {"name": "a", "occurredAt": "2026-11-24T10:00:00Z"}
+    user = f"/v1/projects/{tenant.project_id}/events/users/u-1"
+    erasing = admin.call("DELETE", user)
     answers = [
         admin.whoami(),
         admin.call("POST", "/v1/events", tenant.batch(event)),
@@ -390,7 +421,10 @@ def test_the_edge_needs_no_more(one_worker: Site, tenant: Tenant) -> None:
         admin.call("POST", f"{path}/rotate"),
         admin.call("DELETE", path),
         admin.call("GET", "/v1/audit-log"),
+        admin.call("GET", user),
+        admin.call("GET", erasing.json()["statusPath"]),
     ]
+    answers.insert(0, erasing)
     login = one_worker.service.settings["INGEST_POSTGRES_DSN"]
 
     def written() -> list[tuple[str, int]]:
@@ -403,6 +437,6 @@ def test_the_edge_needs_no_more(one_worker: Site, tenant: Tenant) -> None:
 
     await_true(lambda: len(written()) == len(answers), "all is written down")
     assert login == one_worker.store.serving
-    assert [answer.status for answer in answers] == [200, 202, 200, 200, 200, 200, 200]
+    assert [answer.status for answer in answers] == [202, 200, 202, *[200] * 7]
     assert [status for _, status in written()] == [answer.status for answer in answers]
     assert operators.actions(key.key_id) == ["key.created", "key.killed", "key.rotated", "key.revoked"]

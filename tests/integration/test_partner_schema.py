@@ -30,6 +30,7 @@ from ingest.control.secrets import hash_secret, mint
 from ingest.db.migrate import migrate
 from ingest.db.rows import Key
 from ingest.outcome import RejectionCode
+from ingest.partner.fields import CURSOR_CHARACTERS_MAX
 from ingest.partner.openapi import PATH_ID, describe
 from ingest.partner.operations import OPERATIONS
 from ingest.transport.sealed import SealKeys
@@ -55,12 +56,13 @@ CHECKS: Final[list[Any]] = [
 DATA_CHECKS: Final[list[Any]] = [laws.negative_data_rejection, laws.positive_data_acceptance]
 """Not for `takeEvents`, where a fault of one event is not one of the request: `assert_verdicts` is its law."""
 
-_is_cursor = re.compile(r"[A-Za-z0-9_-]{1,400}").fullmatch
+_is_cursor = re.compile(rf"[A-Za-z0-9_-]{{1,{CURSOR_CHARACTERS_MAX}}}").fullmatch
 _is_repeat_key = re.compile(r"[!-~]{1,255}").fullmatch
 
 BESIDE_THE_SCHEMA: Final = {RejectionCode.INVALID_TIMESTAMP, RejectionCode.INVALID_VALUE, RejectionCode.TOO_LARGE}
 """Why an event may be rejected that its schema takes: no such day; too deep, too dense; too large."""
 
+USER: Final = "/v1/projects/{projectId}/events/users/{userId}"
 LENIENT: Final = ("appUserId", "properties", "context")
 """Members of an event that are kept whatever their type is."""
 
@@ -113,6 +115,15 @@ async def _seed(dsn: str) -> Seeded:
         await add(own)
         changing = [each.path + each.method for each in OPERATIONS if "{keyId}" in each.path]
         targets = {call: (await add(mint("test"))).id for call in changing}
+        for event_id in ("1", "2"):
+            await connection.execute(
+                """
+                INSERT INTO events (app_id, event_id, ts, project_id, organization_id, name, received_at, user_id,
+                    source, event, meta)
+                VALUES (%s, %s, now(), %s, %s, 'a', now(), 'u-1', 'sdk', '{}', '{}')
+                """,
+                (APP, event_id, project_id, organization_id),
+            )
     return Seeded(own.text(), project_id, targets)
 
 
@@ -130,11 +141,14 @@ def world(superuser_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         }
         with ServiceProcess(env, folder=tmp_path_factory.mktemp("edge")) as service:
             headers = {"Authorization": f"Bearer {seeded.key}"}
+            real = {"projectId": seeded.project_id, "userId": "u-1"}
             cursors = {
-                path: ask(service.url, f"{path}?limit=1", headers=headers).json()["nextCursor"]
-                for path in ("/v1/api-keys", "/v1/audit-log")
+                path: ask(service.url, f"{path.format(**real)}?limit=1", headers=headers).json()["nextCursor"]
+                for path in ("/v1/api-keys", "/v1/audit-log", USER)
             }
-            yield World(service, seeded.key, seeded.project_id, seeded.targets, cursors)
+            erasing = ask(service.url, USER.format(**real), headers=headers, method="DELETE").json()
+            targets = {**seeded.targets, **real, "erasureId": erasing["erasureId"]}
+            yield World(service, seeded.key, seeded.project_id, targets, cursors)
     finally:
         drop_database(superuser_dsn, name)
 
@@ -182,6 +196,9 @@ def test_every_call_is_as_described(case: Any, world: World, session: requests.S
 def _lead(case: Any, world: World) -> None:
     """Lead a call to what exists where it names what might, and give each of its bodies a key of its own."""
     path, query, headers, body = case.path_parameters, case.query or {}, case.headers or {}, case.body
+    for name in ("projectId", "erasureId"):
+        if re.fullmatch(PATH_ID, str(path.get(name, ""))):
+            path[name] = world.targets[name]
     target = world.targets.get(case.operation.path + case.method)
     if target and re.fullmatch(PATH_ID, str(path.get("keyId", ""))):
         path["keyId"] = target
@@ -242,7 +259,7 @@ ODD_CALLS: Final = [
             "limit=1&limit=1",
             "cursor=%FF",
             "cursor=AA",
-            "cursor=" + "A" * 401,
+            "cursor=" + "A" * (CURSOR_CHARACTERS_MAX + 1),
             "&" * 30,
             "q=" + "x" * 5_000,
         )
@@ -280,10 +297,31 @@ ODD_CALLS: Final = [
         )
     ),
     ("POST", KILL, "?dry=1", b"", 422),
+    ("GET", USER, "?cursor=" + "A" * 100, None, 422),
+    ("GET", USER, "?limit=201", None, 422),
+    ("GET", USER, "?userId=a", None, 422),
+    ("GET", USER + "/%2F/..%2F/%0A%E2%80%AE%20%3F", "", None, 200),
+    ("GET", USER + "%00", "", None, 404),
+    ("DELETE", USER + "%FF", "", b"", 404),
+    ("DELETE", USER, "", b'{"why": "unknown"}', 422),
+    ("DELETE", USER, "", b"{", 400),
+    ("DELETE", USER, "?dry=1", None, 422),
+    ("GET", "/v1/projects/{projectId}/erasures/era_none", "", None, 404),
+    ("GET", "/v1/projects/prj_none/erasures/{erasureId}", "", None, 404),
+    ("GET", "/v1/projects/prj_none/events/users/u-1", "", None, 404),
     ("POST", "/v1/events", "", b'{"projectId": "a", "sdkAppId": "b", "events": 1e999}', 422),
     ("POST", "/v1/events", "", b'{"projectId": "a\\u0000", "sdkAppId": "\\ud800", "events": [{}]}', 404),
     ("POST", "/v1/events", "", b'{"events": %b}' % NESTED, 400),
 ]
+
+
+def described_path(path: str) -> str:
+    """Return under which path a call is described."""
+    if path in PATHS:
+        return path
+    if path.startswith("/v1/projects/"):
+        return USER if "/users/" in path else "/v1/projects/{projectId}/erasures/{erasureId}"
+    return KILL
 
 
 @pytest.mark.parametrize(
@@ -295,10 +333,10 @@ def test_what_is_odd_is_answered_as_described(
     *, method: str, path: str, rest: str, body: bytes | None, status: int, world: World, session: requests.Session
 ) -> None:
     """Spellings of numbers, bytes that are no text, and bodies that no library makes get an answer that is told."""
-    url = world.service.url + path.format(keyId=world.targets.get(path + method)) + rest
+    url = world.service.url + path.format(**{"keyId": world.targets.get(path + method), **world.targets}) + rest
     response = session.request(method, url, data=body, headers={"Authorization": f"Bearer {world.key}"})
     assert response.status_code == status, response.text
-    assert_described(response, path if path in PATHS else KILL, method)
+    assert_described(response, described_path(path), method)
 
 
 def test_an_event_may_hold_what_json_may(world: World, session: requests.Session) -> None:

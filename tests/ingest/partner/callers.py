@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from ingest.control.keys import SCOPES
 from ingest.db.database import DatabaseAway
 from ingest.db.queries.keys import NOBODYS_HASH
 from ingest.db.rows import KeyStanding
@@ -26,7 +27,7 @@ STANDING = KeyStanding(
     organization_name="Demo",
     env="live",
     secret_hash=HASH,
-    scopes=["events:write", "keys:read", "keys:write", "audit:read"],
+    scopes=list(SCOPES),
     tier="standard",
     is_active=True,
     kill_switch=False,

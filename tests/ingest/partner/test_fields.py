@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.errors import Code, Refusal
-from ingest.partner.fields import PAGE_DEFAULT, Fields, read_object, write_cursor
+from ingest.partner.fields import PAGE_DEFAULT, Fields, pack, read_object, unpack, write_cursor
 
 
 def faults(fields: Fields) -> list[str]:
@@ -68,6 +68,22 @@ def test_any_cursor_is_read(text: str) -> None:
     fields = Fields({"cursor": text})
     parts = fields.cursor(1)
     assert parts is None or (len(parts) == 1 and parts[0].isprintable())
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=200))
+def test_any_text_is_a_part_of_a_cursor(text: str) -> None:
+    """Packed it has no line end, and is read as it was."""
+    cursor = write_cursor("2026-11-24 10:00:00+00", "a" * 64, pack(text))
+    parts = Fields({"cursor": cursor}).cursor(3)
+
+    assert parts is not None
+    assert unpack(parts[2]) == text
+
+
+@pytest.mark.parametrize("part", ["", "a", ".a", ".AA==", "YQ==", ".\u00e9", "./w=="])
+def test_what_was_not_packed_is_no_text(part: str) -> None:
+    """Neither zero characters nor other bytes come out."""
+    assert unpack(part) is None
 
 
 @pytest.mark.parametrize("body", [b"", b"  ", b"{}"])

@@ -112,6 +112,9 @@ def test_codes_follow_from_what_a_call_is() -> None:
         "killApiKey",
         "rotateApiKey",
         "revokeApiKey",
+        "readUserEvents",
+        "eraseUser",
+        "readErasure",
     }
 
 

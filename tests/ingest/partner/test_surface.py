@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import gzip
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -22,7 +23,7 @@ from ingest.edge.region import Regions
 from ingest.errors import Code, Refusal
 from ingest.partner.authenticate import Authenticator, check_same
 from ingest.partner.call import Answer, Call
-from ingest.partner.operations import OPERATIONS
+from ingest.partner.operations import OPERATIONS, USER_ID_CHARACTERS_MAX
 from ingest.partner.places import SHARE, Places
 from ingest.partner.repeat import Repeats
 from ingest.partner.surface import QUERY_BYTES_MAX, QUERY_FIELDS_MAX, SMALL_BODY, Doors, partner_surface
@@ -152,7 +153,7 @@ class World:
         scope = {
             "type": "http",
             "method": method,
-            "path": path,
+            "path": unquote(path),
             "raw_path": path.encode(),
             "query_string": query.encode(),
             "root_path": "",
@@ -213,7 +214,7 @@ def test_a_call_reaches_its_handler(world: World) -> None:
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_every_operation_has_its_door(world: World, operation: Any) -> None:
     """Each call is counted by its class, and needs its scope."""
-    path = operation.path.format(keyId=KEY_ID)
+    path = operation.path.format(keyId=KEY_ID, projectId="prj_demo", userId="u-1", erasureId="era_1")
     assert world.told(operation.method, path).status == 200
     assert [name for name, _ in world.calls] == [operation.name]
     assert world.rate.hits == [(KEY_ID, Tier.STANDARD, operation.endpoint_class)]
@@ -305,6 +306,59 @@ def test_what_cannot_be_an_id_is_not_found(world: World, key_id: str) -> None:
 
     assert (told.status, told.code) == (404, "NOT_FOUND")
     assert list(told.headers) == [*RATE, *BODY]
+    assert world.calls == []
+
+
+USER = "/v1/projects/prj_demo/events/users/"
+USER_IDS = [
+    "u-1",
+    "a b",
+    "a/b",
+    "/",
+    "//a//",
+    "..",
+    "../../../../whoami",
+    ".",
+    "ann@example.com",
+    "a?b#c%2F&=+;",
+    "\n",
+    " ",
+    "\u202e",
+    "Zoë \N{PILE OF POO}",
+    "\N{REPLACEMENT CHARACTER}",
+    "\N{PILE OF POO}" * USER_ID_CHARACTERS_MAX,
+]
+
+
+@pytest.mark.parametrize("user_id", USER_IDS, ids=lambda user_id: ascii(user_id[:20]))
+@pytest.mark.parametrize("spelling", [lambda text: quote(text, safe=""), quote], ids=["slashes too", "but slashes"])
+def test_a_user_id_is_any_text(world: World, user_id: str, spelling: Callable[[str], str]) -> None:
+    """What stands behind the last step of the path is the id, whatever it looks like, once it is decoded."""
+    for method in ("GET", "DELETE"):
+        told = world.told(method, USER + spelling(user_id))
+
+        assert told.status == 200
+        assert world.calls[-1][1].path == {"projectId": "prj_demo", "userId": user_id}
+    assert {row.route for row in world.rows} == {"/v1/projects/{projectId}/events/users/{userId}"}
+    assert {line[1] for line in world.lines} == {"/v1/projects/{projectId}/events/users/{userId}"}
+
+
+@pytest.mark.parametrize(
+    "spelled", ["%00", "a%00b", "%FF", "a%C3", "%ED%A0%80", "x" * (USER_ID_CHARACTERS_MAX + 1), ""]
+)
+def test_what_cannot_be_a_user_id_is_not_found(world: World, spelled: str) -> None:
+    """Zero characters and what is no UTF-8 stand in no row; nobody else's id is taken for it."""
+    told = world.told("DELETE", USER + spelled)
+
+    assert (told.status, told.code) == (404, "NOT_FOUND")
+    assert world.calls == []
+
+
+@pytest.mark.parametrize("project_id", ["a.b", "a b", "x" * 65, "a\n", "a%2Fb"])
+def test_what_cannot_be_a_project_is_not_found(world: World, project_id: str) -> None:
+    """The path's other parts stay ids."""
+    assert world.told("GET", f"/v1/projects/{quote(project_id, safe='%')}/events/users/u-1").status == 404
+    assert world.told("GET", f"/v1/projects/prj_demo/erasures/{quote(project_id, safe='%')}").status == 404
     assert world.calls == []
 
 
