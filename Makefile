@@ -30,9 +30,10 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/ingest/test_settings.py tests/test_style.py tests/test_docs.py
 
-# The tables of what an event costs, as text and under bench/out/. Takes about five minutes.
+# The tables of what an event and a row cost, as text and under bench/out/. Takes about seven minutes.
 bench: setup
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.consumers
 
 # Every fault under load on real services: is what was acknowledged still there? Takes a quarter of an hour, and root.
 faults: setup

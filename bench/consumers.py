@@ -1,4 +1,4 @@
-"""`python -m bench.consumers`: what a row costs, beside the least that the same rows can cost.
+"""`python -m bench.consumers`: what a row costs, beside the least that the same rows can cost. Kept in `bench/out`.
 
 The same events become rows of the same table, on a PostgreSQL that syncs, in three ways: by `persist` as it runs, its
 records in memory; by `COPY` of lines that were made before, as psql would; and by `executemany`. The ways take turns.
@@ -39,6 +39,7 @@ from ingest.transport.memory import MemoryTransport
 from ingest.transport.sealed import SealKeys
 from normalize import OwnAddresses
 
+OUT: Final = Path(__file__).with_name("out")
 DEADLINE_MS: Final = 60_000
 SLOW_ROWS: Final = 5_000
 """Rows for the way that is too slow for more of them."""
@@ -75,11 +76,21 @@ def main(*, rows: int, rounds: int) -> None:
                 given = prepare(records)
                 costs[name].append(asyncio.run(_measured(way(dsn, given), len(records))))
                 _check(dsn, len(records))
-    click.echo("| way | rows/s | of COPY | own CPU us/row |\n| --- | --- | --- | --- |")
+    lines = _table(costs)
+    click.echo("\n".join(lines))
+    OUT.mkdir(exist_ok=True)
+    kept = OUT / f"consumers-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.json"
+    kept.write_bytes(msgspec.json.format(msgspec.json.encode({"machine": here, "costs": costs}), indent=2) + b"\n")
+    click.echo(f"kept as {kept}", err=True)
+
+
+def _table(costs: dict[str, list[Cost]]) -> list[str]:
+    lines = ["| way | rows/s | of COPY | own CPU us/row |", "| --- | --- | --- | --- |"]
     best = median(cost.rows_s for cost in costs["COPY alone"])
     for name, found in costs.items():
         rows_s = median(cost.rows_s for cost in found)
-        click.echo(f"| {name} | {rows_s:.0f} | {rows_s / best:.2f} | {median(cost.cpu_us for cost in found):.1f} |")
+        lines.append(f"| {name} | {rows_s:.0f} | {rows_s / best:.2f} | {median(cost.cpu_us for cost in found):.1f} |")
+    return lines
 
 
 def _records(count: int) -> list[Delivered]:
