@@ -1,17 +1,14 @@
 """A record of the topics `user-properties` and `consent` as the statements that it makes."""
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from ingest.db.queries.statements import Statement
 from ingest.erasure import digests_in, subjects_in
 from ingest.persist.row import Unusable, envelope
+from ingest.pipeline.statements import ATT_STATUS, CHOICES, CONSENT_USER, PROPERTY_USER, users_of
 from ingest.transport.contract import Delivered
-
-_PROPERTY_USER: Final = ("app_user_id", "anonymous_id", "install_id")
-_CONSENT_USER: Final = ("app_user_id", "install_id")
-_CHOICES: Final = ("advertising", "analytics", "thirdPartySharing", "att_status")
 
 
 class _Said(msgspec.Struct):
@@ -41,7 +38,7 @@ def said_of_properties(record: Delivered) -> list[Statement]:
     """Return the properties in a record, which belong to the first id that it has. Raises `Unusable`."""
     shared, event = _shared(record)
     said = _decoded(_decode_properties, event)
-    user = _users(said, _PROPERTY_USER)[0]
+    user = _users(said, PROPERTY_USER)[0]
     return [
         _statement(shared, said, user, name, bytes(value), is_only_for_absent=bool(said.set_once))
         for name, value in said.properties.items()
@@ -52,10 +49,10 @@ def said_of_consent(record: Delivered) -> list[Statement]:
     """Return the choices in a record, for each id that it has; one that is left out is none. Raises `Unusable`."""
     shared, event = _shared(record)
     said = _decoded(_decode_consent, event)
-    choices = [(name, choice) for name in _CHOICES if (choice := getattr(said, name)) is not None]
+    choices = [(name, choice) for name in (*CHOICES, ATT_STATUS) if (choice := getattr(said, name)) is not None]
     return [
         _statement(shared, said, user, name, msgspec.json.encode(choice))
-        for user in _users(said, _CONSENT_USER)
+        for user in _users(said, CONSENT_USER)
         for name, choice in choices
     ]
 
@@ -85,7 +82,7 @@ def _decoded(decode: Any, event: bytes) -> Any:
 
 
 def _users(said: _Said, members: tuple[str, ...]) -> list[tuple[str, str]]:
-    users = [(name, str(value)) for name in members if (value := getattr(said, name)) not in {None, ""}]
+    users = users_of(msgspec.structs.asdict(said), members)
     if not users:
         raise Unusable("user_missing")
     return users

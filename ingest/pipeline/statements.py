@@ -20,6 +20,7 @@ CONSENT_USER: Final = ("app_user_id", "install_id")
 """Whose consent it is: all of these members that are there."""
 
 CHOICES: Final = ("advertising", "analytics", "thirdPartySharing")
+ATT_STATUS: Final = "att_status"
 ATT_STATUSES: Final = ("authorized", "denied", "restricted", "not_determined", "unknown")
 
 _SWITCH: Final = frozenset((bool, type(None)))
@@ -30,14 +31,12 @@ _PROPERTIES_NAME = Fault(
 )
 _ONCE_TYPE = Fault(RejectionCode.INVALID_TYPE, "`set_once` must be true or false.", "set_once")
 _NO_CHOICE = Fault(RejectionCode.MISSING_FIELD, "One of the choices is required.", CHOICES[0])
-_STATUS = Fault(RejectionCode.INVALID_VALUE, f"`att_status` must be one of {', '.join(ATT_STATUSES)}.", "att_status")
+_STATUS = Fault(RejectionCode.INVALID_VALUE, f"`att_status` must be one of {', '.join(ATT_STATUSES)}.", ATT_STATUS)
 
 
 def validate_properties(statement: Any, app_id: str) -> ValidEvent | Fault:
     """Return a statement of a user's properties if it may go on, else its first fault."""
-    if type(statement) is not dict:
-        return statement if isinstance(statement, Fault) else NOT_AN_OBJECT
-    fault = fault_of(statement, app_id) or _user_fault(statement, PROPERTY_USER)
+    fault = _shared_fault(statement, app_id, PROPERTY_USER)
     if fault is not None:
         return fault
     properties = statement.get("properties")
@@ -50,15 +49,13 @@ def validate_properties(statement: Any, app_id: str) -> ValidEvent | Fault:
 
 def validate_consent(statement: Any, app_id: str) -> ValidEvent | Fault:
     """Return a statement of consent if it may go on, else its first fault. A choice is never guessed from its type."""
-    if type(statement) is not dict:
-        return statement if isinstance(statement, Fault) else NOT_AN_OBJECT
-    fault = fault_of(statement, app_id) or _user_fault(statement, CONSENT_USER)
+    fault = _shared_fault(statement, app_id, CONSENT_USER)
     if fault is not None:
         return fault
     for name in CHOICES:
         if type(statement.get(name)) not in _SWITCH:
             return Fault(RejectionCode.INVALID_TYPE, f"`{name}` must be true or false.", name)
-    status = statement.get("att_status")
+    status = statement.get(ATT_STATUS)
     if status is not None and status not in ATT_STATUSES:
         return _STATUS
     if status is None and all(statement.get(name) is None for name in CHOICES):
@@ -70,6 +67,12 @@ def users_of(statement: Mapping[str, Any], members: tuple[str, ...]) -> list[tup
     """Return the members that name a user, and what they say, as text; nulls and empty texts count as absent."""
     found = ((member, statement.get(member)) for member in members)
     return [(member, str(value)) for member, value in found if type(value) in {str, int} and value != ""]
+
+
+def _shared_fault(statement: Any, app_id: str, members: tuple[str, ...]) -> Fault | None:
+    if type(statement) is not dict:
+        return statement if isinstance(statement, Fault) else NOT_AN_OBJECT
+    return fault_of(statement, app_id) or _user_fault(statement, members)
 
 
 def _user_fault(statement: JsonObject, members: tuple[str, ...]) -> Fault | None:
