@@ -61,6 +61,9 @@ class Loop:
         self.caught_up = asyncio.Event()
         """Set once there was nothing more to take."""
 
+        self.working_at_ms: int | None = None
+        """Time stamp of the oldest record at hand: how far behind this is. None where there is none."""
+
     def stop(self) -> None:
         """End after the records at hand; those that cannot be finished are handed out again at the next start."""
         self._stopping.set()
@@ -77,7 +80,9 @@ class Loop:
                 continue
             if not records:
                 self.caught_up.set()
+                self.working_at_ms = None
                 continue
+            self.working_at_ms = min(record.timestamp_ms for record in records)
             self.taken += len(records)
             if not await self._finish(records):
                 return

@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final, NamedTuple
 
 import structlog
 
+from ingest.clock import Clock
 from ingest.consume.loop import Loop
-from ingest.persist.erasures import Eraser
-from ingest.persist.writer import EventWriter
+from ingest.persist.writer import Written
 from ingest.transport.contract import Source, Topic, Unavailable
 
 PROGRESS_S: Final = 60.0
@@ -29,14 +29,23 @@ class Lane(NamedTuple):
 class PersistWorker:
     """Runs all lanes until `stop`.
 
-    `first` is caught up before the others begin, so that they know who is erased.
+    `first` is caught up before the others begin, so that they know who is erased; `erase` runs beside them until it is
+    cancelled. `written` tells what became of events since the start.
     """
 
-    def __init__(self, first: Lane | None, lanes: Sequence[Lane], writer: EventWriter, eraser: Eraser) -> None:
+    def __init__(
+        self,
+        first: Lane | None,
+        lanes: Sequence[Lane],
+        erase: Callable[[], Coroutine[Any, Any, None]],
+        written: Callable[[], Written],
+        clock: Clock,
+    ) -> None:
         self._first = first
         self._lanes = lanes
-        self._writer = writer
-        self._eraser = eraser
+        self._erase = erase
+        self._written = written
+        self._clock = clock
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -48,7 +57,7 @@ class PersistWorker:
     async def run(self) -> None:
         """Persist until `stop`. Raises `Brake`."""
         _log.info("started")
-        beside = [asyncio.create_task(work) for work in (self._tell(), self._eraser.run())]
+        beside = [asyncio.create_task(work) for work in (self._tell(), self._erase())]
         try:
             await self._run_lanes()
         finally:
@@ -100,13 +109,14 @@ class PersistWorker:
             self._progress()
 
     def _progress(self) -> None:
-        written = self._writer.written
+        written, now_ms = self._written(), self._clock.now_ms()
         _log.info(
             "persist_progress",
             records=sum(lane.loop.done for lane in self._all()),
             inserted=written.inserted,
             repeated=written.repeated,
             erased=written.erased,
+            age_ms=max((now_ms - (lane.loop.working_at_ms or now_ms) for lane in self._all()), default=0),
             set_aside=sum(lane.loop.poisoned for lane in self._all()),
         )
 

@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from ingest.clock import Clock, SystemClock
+from ingest.clock import SystemClock
 from ingest.consume.dead_letter import DeadLetter, DeadLetters, reopen
 from ingest.consume.loop import Loop
 from ingest.consume.step import Step
@@ -62,7 +62,8 @@ def build_persist(settings: Settings, *, from_oldest: bool = False) -> Persistin
     has_kafka = settings.kafka_bootstrap is not None
     publisher = kafka_publisher(settings) if has_kafka else _local_dead_letters(settings)
     letters = DeadLetters(publisher, keys, CONSUMER, clock)
-    writers = _writers(database, clock)
+    events = EventWriter(database, clock)
+    writers: dict[Topic, Step] = {Topic.EVENTS: events, **_user_writers(database)}
 
     def lane(topic: Topic, step: Step, group: str | None) -> Lane:
         source = open_source(settings, topic, group)
@@ -72,15 +73,14 @@ def build_persist(settings: Settings, *, from_oldest: bool = False) -> Persistin
     first = lane(Topic.ERASURES, ErasureReader(database), None) if has_kafka else None
     lanes = [lane(topic, writer, None if from_oldest else GROUPS[topic]) for topic, writer in writers.items()]
     eraser = Eraser(database, publisher if has_kafka else None, clock)
-    events = writers[Topic.EVENTS]
-    assert isinstance(events, EventWriter)
     retention = RetentionSchedule(database, settings.events_retention_days, clock)
-    return Persisting(database, publisher, PersistWorker(first, lanes, events, eraser), retention)
+    return Persisting(
+        database, publisher, PersistWorker(first, lanes, eraser.run, lambda: events.written, clock), retention
+    )
 
 
-def _writers(database: Database, clock: Clock) -> dict[Topic, EventWriter | UserWriter]:
+def _user_writers(database: Database) -> dict[Topic, UserWriter]:
     return {
-        Topic.EVENTS: EventWriter(database, clock),
         Topic.USER_PROPERTIES: UserWriter(database, "user_properties", said_of_properties),
         Topic.CONSENT: UserWriter(database, "consents", said_of_consent),
     }
@@ -108,7 +108,8 @@ async def replay_dead_letters(settings: Settings, reason: str | None) -> tuple[i
     database = Database(settings.postgres_dsn.reveal(), "ingest-persist", connections_max=1, deadline_ms=DEADLINE_MS)
     await database.open()
     try:
-        writers = _writers(database, SystemClock())
+        events = EventWriter(database, SystemClock())
+        writers: dict[Topic, EventWriter | UserWriter] = {Topic.EVENTS: events, **_user_writers(database)}
         poison = [
             each
             for topic, writer in writers.items()

@@ -157,3 +157,23 @@ def test_a_stop_while_the_database_is_away() -> None:
 
     asyncio.run(run())
     assert world.committed == 0
+
+
+def test_how_far_behind_it_is_can_be_told() -> None:
+    """While the database is away the oldest record at hand is known by its time; caught up there is none."""
+    world = World(Steps(*[Away()] * 3), b"1", b"2")
+
+    async def play() -> tuple[int | None, int | None]:
+        await world.transport.start()
+        await world.transport.publish(Topic.EVENTS, [Record(b"k", value) for value in world.values], 5)
+        await world.source.start()
+        running = asyncio.create_task(world.loop.run())
+        await turns(lambda: world.loop.away)
+        behind = world.loop.working_at_ms
+        await world.loop.caught_up.wait()
+        caught_up = world.loop.working_at_ms
+        world.loop.stop()
+        await running
+        return behind, caught_up
+
+    assert asyncio.run(play()) == (5, None)
