@@ -157,7 +157,10 @@ async def persisting(stage: RowStage, name: str) -> AsyncIterator[RowScene]:
     owner_dsn = await asyncio.to_thread(postgres.create_database, slug)
     await asyncio.to_thread(migrate, owner_dsn)
     topics = {"INGEST_TOPIC_PREFIX": f"{slug}."}
-    async with playing(stage.stage, name, settings=topics) as scene, Group(brokers.bootstrap, CONSUMER) as group:
+    async with (
+        playing(stage.stage, name, settings=topics) as scene,
+        Group(brokers.bootstrap, f"{slug}.{CONSUMER}") as group,
+    ):
         settings = {
             **topics,
             "INGEST_KAFKA_BOOTSTRAP": brokers.bootstrap,
