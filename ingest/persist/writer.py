@@ -109,8 +109,8 @@ async def _write(
 ) -> Written:
     if not records:
         return Written()
-    topics = sorted({record.topic.value for record in records})
-    known = {(each.topic, each.partition): each for each in await lock_positions(connection, CONSUMER, topics)}
+    places = sorted({_place(record) for record in records})
+    known = {(each.topic, each.partition): each for each in await lock_positions(connection, CONSUMER, places)}
     fresh = [(record, row) for record, row in rows if not _is_done(record, known.get(_place(record)))]
     written = await _insert(connection, fresh)
     last = {_place(record): record for record in records}

@@ -151,6 +151,15 @@ def test_two_at_once_write_each_event_once(dsn: str) -> None:
     assert count(dsn) == 50
 
 
+def test_partitions_do_not_wait_for_each_other(dsn: str) -> None:
+    """While one process is in the middle of a partition, another writes from the next one."""
+    write(dsn, delivered(body(today(event_id="a"))), delivered(body(today(event_id="b")), partition=1))
+    with psycopg.connect(dsn) as busy:
+        busy.execute("SELECT FROM consumer_positions WHERE partition = 0 FOR UPDATE")
+        write(dsn, delivered(body(today(event_id="c")), first=1, partition=1))
+        assert count(dsn) == 3
+
+
 def test_the_role_of_the_process_suffices(dsn: str) -> None:
     """A login that may do what `ingest_persist` may writes rows and makes days, and can change none."""
     with as_persist(dsn) as limited:

@@ -40,16 +40,25 @@ async def insert_events(connection: Connection, lines: Iterable[bytes]) -> int:
         return cursor.rowcount
 
 
-async def lock_positions(connection: Connection, consumer: str, topics: Sequence[str]) -> list[Position]:
-    """Return how far a consumer has come, and keep others from going on until the transaction ends."""
+async def lock_positions(connection: Connection, consumer: str, places: Sequence[tuple[str, int]]) -> list[Position]:
+    """Return how far a consumer has come in partitions, given with their topics.
+
+    Whoever else writes from one of these waits until the transaction ends.
+    """
     return await fetch_all(
         connection,
         Position,
         """
         SELECT topic, partition, next_offset, record_at_ms FROM consumer_positions
-        WHERE consumer = %(consumer)s AND topic = ANY(%(topics)s) ORDER BY topic, partition FOR UPDATE
+        WHERE consumer = %(consumer)s
+            AND (topic, partition) IN (SELECT * FROM unnest(%(topics)s::text[], %(partitions)s::int[]))
+        ORDER BY topic, partition FOR UPDATE
         """,
-        {"consumer": consumer, "topics": list(topics)},
+        {
+            "consumer": consumer,
+            "topics": [topic for topic, _ in places],
+            "partitions": [partition for _, partition in places],
+        },
     )
 
 
