@@ -41,9 +41,6 @@ from normalize import OwnAddresses
 
 OUT: Final = Path(__file__).with_name("out")
 DEADLINE_MS: Final = 60_000
-SLOW_ROWS: Final = 5_000
-"""Rows for the way that is too slow for more of them."""
-
 _LIMITS: Final = Limits(events_max=1_000, event_bytes_max=32 * 1024, nesting_max=64)
 
 
@@ -72,7 +69,7 @@ def main(*, rows: int, rounds: int) -> None:
             for name, (prepare, way) in ways.items():
                 dsn = postgres.create_database(f"b{uuid4().hex[:12]}")
                 migrate(dsn)
-                records = _records(SLOW_ROWS if name == "executemany" else rows)
+                records = _records(rows)
                 given = prepare(records)
                 costs[name].append(asyncio.run(_measured(way(dsn, given), len(records))))
                 _check(dsn, len(records))
