@@ -9,7 +9,8 @@ from ingest.consume.dead_letter import DeadLetter, DeadLetters, reopen
 from ingest.consume.loop import Loop
 from ingest.consume.step import Step
 from ingest.db.database import Database
-from ingest.persist.erasures import Eraser, ErasureReader
+from ingest.persist.eraser import Eraser
+from ingest.persist.erasures import ErasureReader
 from ingest.persist.retention import RetentionSchedule
 from ingest.persist.statement import said_of_consent, said_of_properties
 from ingest.persist.users import UserWriter

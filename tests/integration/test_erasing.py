@@ -16,7 +16,8 @@ from ingest.db.database import Connection, Database
 from ingest.db.migrate import migrate
 from ingest.erasure import Erasure, subject_of, until_text
 from ingest.event import Record
-from ingest.persist.erasures import Eraser, ErasureReader, ErasureRecord, to_record
+from ingest.persist.eraser import Eraser
+from ingest.persist.erasures import ErasureReader, ErasureRecord, to_record
 from ingest.persist.statement import said_of_consent, said_of_properties
 from ingest.persist.users import UserWriter
 from ingest.persist.writer import EventWriter
