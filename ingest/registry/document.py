@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ingest.conversion import Platform
 from ingest.registry.model import App, Id, Kills, Name, Options
 from ingest.registry.snapshot import RegistryError, Snapshot
 
@@ -22,6 +23,7 @@ class _App(msgspec.Struct, frozen=True):
 class _Kills(msgspec.Struct, frozen=True, rename={"global_": "global"}):
     global_: bool
     organizations: list[Id]
+    platforms: list[Platform] = []
 
 
 class _Document(msgspec.Struct, frozen=True):
@@ -50,7 +52,7 @@ def read_document(content: bytes, loaded_at_ms: int, *, complete: bool) -> Readi
         raise RegistryError(("the registry document cannot be read",)) from None
     problems: list[str] = []
     apps = {entry.id: _app(entry, problems) for entry in document.apps}
-    kills = Kills(document.kills.global_, frozenset(document.kills.organizations))
+    kills = _kills(document.kills)
     return Reading(Snapshot(apps, kills, loaded_at_ms, str(document.version), complete), tuple(problems))
 
 
@@ -64,6 +66,10 @@ def app_options(options: Options) -> dict[str, Any]:
     given: dict[str, Any] = msgspec.to_builtins(options)
     default = msgspec.to_builtins(Options())
     return {name: value for name, value in given.items() if value != default[name]}
+
+
+def _kills(kills: _Kills) -> Kills:
+    return Kills(kills.global_, frozenset(kills.organizations), frozenset(kills.platforms))
 
 
 def _app(entry: _App, problems: list[str]) -> App:

@@ -1,8 +1,10 @@
 """What is known of an app. Strict on the way in, immutable afterwards."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
+
+from ingest.conversion import Platform
 
 Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 """An id that is safe to log and to put into keys."""
@@ -25,14 +27,23 @@ class MetaForward(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TikTokForward(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Forwarding to TikTok: `event_source_id` is the pixel code or the TikTok app id."""
+    """Forwarding to TikTok: `event_source_id` is the pixel code, or for the source `app` the TikTok app id.
+
+    Events of the source `app` name the app as its store does: `store_app_id`. Advertising ids go as digests unless
+    `plain_advertising_ids`.
+    """
 
     enabled: bool = False
     event_source_id: Id | None = None
+    event_source: Literal["web", "app"] = "web"
+    store_app_id: Name | None = None
+    plain_advertising_ids: bool = False
 
     def __post_init__(self) -> None:
         if self.enabled and self.event_source_id is None:
             raise ValueError("`enabled` needs `event_source_id`")
+        if self.enabled and self.event_source == "app" and self.store_app_id is None:
+            raise ValueError("`event_source` app needs `store_app_id`")
 
 
 class Forward(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,7 +89,11 @@ class App(Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Kills(msgspec.Struct, frozen=True):
-    """The kill switches above the single app: the one for everybody, and the organizations that are switched off."""
+    """The kill switches above the single app: the one for everybody, and the organizations that are switched off.
+
+    Nothing is sent to `platforms`; that concerns no sender.
+    """
 
     global_: bool = False
     organizations: frozenset[Id] = frozenset()
+    platforms: frozenset[Platform] = frozenset()

@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from ingest.clock import Clock
+from ingest.conversion import Platform
 from ingest.registry.model import App, Id, Kills
 from ingest.registry.snapshot import RegistryError, Snapshot
 
@@ -33,6 +34,7 @@ log = structlog.get_logger(__name__)
 class _KillTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"global_": "global"}):
     global_: bool = False
     organizations: list[Id] = []
+    platforms: list[Platform] = []
 
 
 class _Signature(NamedTuple):
@@ -64,7 +66,7 @@ def parse(content: bytes, loaded_at_ms: int) -> Snapshot:
             problems.append(_problem(f"apps.{_shown(app_id)}", str(error)))
     try:
         kill = msgspec.convert(document.get("kill", {}), _KillTable)
-        kills = Kills(kill.global_, frozenset(kill.organizations))
+        kills = Kills(kill.global_, frozenset(kill.organizations), frozenset(kill.platforms))
     except msgspec.ValidationError as error:
         problems.append(_problem("kill", str(error)))
     if problems:

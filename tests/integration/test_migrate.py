@@ -49,7 +49,13 @@ TABLES = {
     " revoked_at:timestamptz? created_at:timestamptz",
     "api_keys": "id:text organization_id:text env:text name:text? secret_hash:text scopes:_text tier:text"
     " is_active:bool kill_switch:bool created_at:timestamptz rotated_at:timestamptz? revoked_at:timestamptz?",
-    "kill_switches": "scope:text organization_id:text? reason:text actor:text turned_on_at:timestamptz",
+    "kill_switches": "scope:text organization_id:text? reason:text actor:text turned_on_at:timestamptz platform:text?",
+    "vault_secrets": "id:text app_id:text platform:text key_id:text sealed:bytea created_at:timestamptz"
+    " replaced_at:timestamptz? resealed_at:timestamptz?",
+    "deliveries": "app_id:text event_id:text event_at:text platform:text fate:text reason:text recorded_at:timestamptz",
+    "forward_destinations": "app_id:text platform:text state:text reason:text since:timestamptz"
+    " last_success_at:timestamptz? seen_at:timestamptz",
+    "forward_workers": "id:text seen_at:timestamptz lag_records:int8 parked_records:int8",
     "audit_events": "id:text at:timestamptz organization_id:text? actor:text action:text target_type:text"
     " target_id:text reason:text? request_id:text? details:jsonb",
     "outbox": "id:text message_id:text recipient:text organization_id:text? payload:jsonb created_at:timestamptz"

@@ -14,7 +14,7 @@ from tests.integration.partner import Partner, Site, Tenant, await_app
 TABLES = (
     *("organizations", "projects", "apps", "api_keys", "kill_switches", "audit_events", "outbox", "request_log"),
     *("registry_version", "alembic_version", "events", "consumer_positions", "user_properties", "consents"),
-    *("erasures", "erased_subjects"),
+    *("erasures", "erased_subjects", "vault_secrets", "deliveries", "forward_destinations", "forward_workers"),
 )
 
 SERVING_MAY: tuple[LiteralString, ...] = (
@@ -142,6 +142,15 @@ NOBODY_MAY: tuple[LiteralString, ...] = (
     *(f"TRUNCATE {table}" for table in TABLES),
 )
 
+FORWARDING: tuple[LiteralString, ...] = (
+    "SELECT * FROM vault_secrets",
+    "SELECT sealed FROM vault_secrets",
+    "SELECT id FROM vault_secrets",
+    "SELECT app_id FROM deliveries",
+    "SELECT app_id FROM forward_destinations",
+    "SELECT id FROM forward_workers",
+)
+
 SERVING_MAY_NOT: tuple[LiteralString, ...] = (
     *RETENTION,
     "SELECT payload FROM outbox",
@@ -158,12 +167,15 @@ SERVING_MAY_NOT: tuple[LiteralString, ...] = (
     "UPDATE erasures SET subjects = '{}'",
     "UPDATE erased_subjects SET received_until = now()",
     "SELECT * FROM consumer_positions",
+    *FORWARDING,
     "SET ROLE ingest_notify",
     "SET ROLE ingest_persist",
+    "SET ROLE ingest_forward",
 )
 
 NOTIFY_MAY_NOT: tuple[LiteralString, ...] = (
     *RETENTION,
+    *FORWARDING,
     "SELECT * FROM api_keys",
     "SELECT secret_hash FROM api_keys",
     "SELECT * FROM projects",
@@ -186,6 +198,7 @@ NOTIFY_MAY_NOT: tuple[LiteralString, ...] = (
 )
 
 PERSIST_MAY_NOT: tuple[LiteralString, ...] = (
+    *FORWARDING,
     *(statement for statement in NOBODY_MAY if statement not in PERSIST_MAY),
     "SELECT * FROM api_keys",
     "SELECT * FROM projects",

@@ -20,7 +20,9 @@ _DOCUMENT: Final[LiteralString] = """
             'global', EXISTS (SELECT FROM kill_switches WHERE scope = 'global'),
             'organizations', coalesce((
                 SELECT json_agg(organization_id ORDER BY organization_id)
-                FROM kill_switches WHERE scope = 'organization'), '[]'))
+                FROM kill_switches WHERE scope = 'organization'), '[]'),
+            'platforms', coalesce((
+                SELECT json_agg(platform ORDER BY platform) FROM kill_switches WHERE scope = 'platform'), '[]'))
     )::text
 """
 

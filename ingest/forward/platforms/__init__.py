@@ -1,0 +1,1 @@
+"""One file for each platform: what it takes, and what it means by its answers."""
