@@ -6,6 +6,7 @@ import msgspec
 
 from ingest.clock import SystemClock
 from ingest.consume.dead_letter import DeadLetter, DeadLetters, reopen
+from ingest.consume.lanes import Lane, Lanes
 from ingest.consume.loop import Loop
 from ingest.consume.step import Step
 from ingest.db.database import Database
@@ -14,7 +15,7 @@ from ingest.persist.erasures import ErasureReader
 from ingest.persist.retention import RetentionSchedule
 from ingest.persist.statement import said_of_consent, said_of_properties
 from ingest.persist.users import UserWriter
-from ingest.persist.worker import Lane, PersistWorker
+from ingest.persist.worker import PersistWorker
 from ingest.persist.writer import CONSUMER, EventWriter
 from ingest.settings import Settings
 from ingest.transport.contract import Publisher, Source, Topic
@@ -75,9 +76,8 @@ def build_persist(settings: Settings, *, from_oldest: bool = False) -> Persistin
     lanes = [lane(topic, writer, None if from_oldest else GROUPS[topic]) for topic, writer in writers.items()]
     eraser = Eraser(database, publisher if has_kafka else None, clock)
     retention = RetentionSchedule(database, settings.events_retention_days, clock)
-    return Persisting(
-        database, publisher, PersistWorker(first, lanes, eraser.run, lambda: events.written, clock), retention
-    )
+    worker = PersistWorker(Lanes(lanes, first), eraser.run, lambda: events.written, clock)
+    return Persisting(database, publisher, worker, retention)
 
 
 def _user_writers(database: Database) -> dict[Topic, UserWriter]:

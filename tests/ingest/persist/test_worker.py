@@ -7,10 +7,11 @@ import pytest
 
 from ingest.clock import FakeClock
 from ingest.consume.dead_letter import DeadLetters
+from ingest.consume.lanes import Lane, Lanes
 from ingest.consume.loop import POISON_FREE, Brake, Loop
 from ingest.consume.step import Away, Poison
 from ingest.event import Record
-from ingest.persist.worker import Lane, PersistWorker
+from ingest.persist.worker import PersistWorker
 from ingest.persist.writer import Written
 from ingest.transport.contract import Delivered, Topic
 from ingest.transport.memory import MemorySource, MemoryTransport
@@ -28,7 +29,7 @@ class Story:
         self._poisonous = poisonous
         self._away = away
         first, *lanes = (self._lane(topic) for topic in (Topic.ERASURES, Topic.EVENTS, Topic.CONSENT))
-        self.worker = PersistWorker(first, lanes, self._erase, Written, FakeClock())
+        self.worker = PersistWorker(Lanes(lanes, first), self._erase, Written, FakeClock())
 
     async def run(self, sent: dict[Topic, int], *, until: int) -> None:
         """Publish so many records on each topic, run until so many were done, then stop."""
