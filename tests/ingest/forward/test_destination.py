@@ -1,0 +1,98 @@
+"""The breaker of a destination: how much may be sent, and what is told of it."""
+
+from ingest.clock import FakeClock
+from ingest.conversion import Platform
+from ingest.forward.destination import (
+    DEAD_PAUSE_MS,
+    FAILURES_MAX,
+    PAUSE_MAX_MS,
+    PAUSE_MIN_MS,
+    WIDTH_MAX,
+    Destination,
+    State,
+)
+
+
+def destination(clock: FakeClock) -> Destination:
+    """Return a destination without jitter."""
+    return Destination("app_a", Platform.META, clock, lambda: 0.5)
+
+
+def told(one: Destination) -> tuple[State, str, int]:
+    """Return all that is told of it."""
+    return one.state, one.reason, one.room()
+
+
+def test_throttling_halves_what_is_sent_at_once() -> None:
+    """Every success lets one more call come back, and with the last one it is healthy again."""
+    one = destination(FakeClock())
+    one.failed("4", throttled=True)
+    halved = told(one)
+    one.taken()
+    grown = told(one)
+    for _ in range(WIDTH_MAX):
+        one.taken()
+
+    assert halved == (State.DEGRADED, "4", WIDTH_MAX // 2)
+    assert grown == (State.DEGRADED, "4", WIDTH_MAX // 2 + 1)
+    assert told(one) == (State.HEALTHY, "", WIDTH_MAX)
+
+
+def test_there_is_always_room_for_one_call() -> None:
+    """However often it is throttled, short of a pause."""
+    one = destination(FakeClock())
+    for _ in range(FAILURES_MAX - 1):
+        one.failed("4", throttled=True)
+
+    assert told(one) == (State.DEGRADED, "4", 1)
+
+
+def test_pauses_grow_up_to_a_bound_and_end_with_a_success() -> None:
+    """After each pause one call finds out."""
+    clock = FakeClock()
+    one = destination(clock)
+    for _ in range(FAILURES_MAX):
+        one.failed("timeout")
+    pauses = []
+    for _ in range(10):
+        begun = clock.monotonic_ms()
+        assert told(one) == (State.PAUSED, "timeout", 0)
+        while not one.room():
+            clock.advance(1_000)
+        pauses.append(clock.monotonic_ms() - begun)
+        assert told(one) == (State.PAUSED, "timeout", 1)
+        one.failed("timeout")
+    clock.advance(PAUSE_MAX_MS)
+    one.taken()
+
+    assert pauses == [min(PAUSE_MAX_MS, PAUSE_MIN_MS * 2**number) for number in range(10)]
+    assert told(one) == (State.HEALTHY, "", WIDTH_MAX)
+
+
+def test_only_another_token_ends_the_pause_of_a_dead_one() -> None:
+    """The same token is tried again after the pause, another one at once."""
+    clock = FakeClock()
+    one = destination(clock)
+    one.stopped("190", "old")
+    one.sees("old")
+    before = told(one)
+    one.sees("new")
+
+    assert before == (State.PAUSED, "190", 0)
+    assert told(one) == (State.PAUSED, "190", 1)
+    one.stopped("190", "new")
+    clock.advance(DEAD_PAUSE_MS)
+    assert told(one) == (State.PAUSED, "190", 1)
+
+
+def test_what_is_held_is_not_even_tried() -> None:
+    """The reason that holds it is told before the trouble that it had."""
+    clock = FakeClock()
+    one = destination(clock)
+    one.failed("timeout")
+    one.held = "killed"
+    held = told(one)
+    one.held = ""
+
+    assert held == (State.PAUSED, "killed", 0)
+    assert told(one) == (State.DEGRADED, "timeout", WIDTH_MAX)
