@@ -1,0 +1,76 @@
+"""Queries by which forwarding learns what users have said: whether they may be advertised to, and who they are."""
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+
+from ingest.db.database import Connection
+from ingest.db.rows import fetch_all
+
+
+class UserKey(msgspec.Struct, frozen=True):
+    """One id of a user: which of the SDK's ids it is, and what it says."""
+
+    app_id: str
+    user_kind: str
+    user_id: str
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """The stored choice about advertising under one id."""
+
+    app_id: str
+    user_kind: str
+    user_id: str
+    value: Any
+
+
+class Property(msgspec.Struct, frozen=True):
+    """A stored property under one id."""
+
+    app_id: str
+    user_kind: str
+    user_id: str
+    name: str
+    value: Any
+
+
+async def advertising_choices(connection: Connection, users: Collection[UserKey]) -> list[Choice]:
+    """Return the choices of these users, the newest last; of two at the same time the denial is last."""
+    return await fetch_all(
+        connection,
+        Choice,
+        """
+        SELECT app_id, user_kind, user_id, value
+        FROM unnest(%(app_ids)s::text[], %(user_kinds)s::text[], %(user_ids)s::text[])
+            AS wanted (app_id, user_kind, user_id)
+        JOIN consents USING (app_id, user_kind, user_id)
+        WHERE name = 'advertising' ORDER BY set_at, received_at, value DESC
+        """,
+        _columns(users),
+    )
+
+
+async def properties_named(connection: Connection, users: Collection[UserKey], names: list[str]) -> list[Property]:
+    """Return these properties of these users, the newest last."""
+    return await fetch_all(
+        connection,
+        Property,
+        """
+        SELECT app_id, user_kind, user_id, name, value
+        FROM unnest(%(app_ids)s::text[], %(user_kinds)s::text[], %(user_ids)s::text[])
+            AS wanted (app_id, user_kind, user_id)
+        JOIN user_properties USING (app_id, user_kind, user_id)
+        WHERE name = ANY(%(names)s) ORDER BY set_at, received_at
+        """,
+        {**_columns(users), "names": names},
+    )
+
+
+def _columns(users: Collection[UserKey]) -> dict[str, list[str]]:
+    return {
+        "app_ids": [user.app_id for user in users],
+        "user_kinds": [user.user_kind for user in users],
+        "user_ids": [user.user_id for user in users],
+    }

@@ -1,0 +1,191 @@
+"""What forwarding keeps in PostgreSQL and learns from it, with the rights that it has there."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+import psycopg
+import pytest
+
+from ingest.conversion import Conversion, ConversionMeta, ConversionRecord, Platform
+from ingest.db.database import Database
+from ingest.db.migrate import migrate
+from ingest.db.queries.deliveries import delivery_counts
+from ingest.erasure import subject_of
+from ingest.forward.job import Key
+from ingest.forward.outcome import Fate, Outcome
+from ingest.forward.person import Person
+from ingest.forward.tables import DeliveryTable, KnownPeople
+from ingest.persist.statement import said_of_consent, said_of_properties
+from ingest.persist.users import UserWriter
+from ingest.transport.contract import Topic
+from tests.support.rows import ask, opened, said
+
+T = TypeVar("T")
+SENT = Outcome(Fate.SENT)
+MAIL = "ab" * 32
+PHONE = "cd" * 32
+
+
+@pytest.fixture
+def store(database: str) -> Iterator[str]:
+    """Provide a database whose login has the rights of `ingest_forward` and no others."""
+    migrate(database)
+    with psycopg.connect(database, autocommit=True) as connection:
+        name = f"{connection.info.dbname}_forward"
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'word' IN ROLE ingest_forward".encode())
+    yield f"postgresql://{name}:word@{database.rpartition('@')[2]}"
+    ask(database, f"DROP ROLE {name}")
+
+
+def on(dsn: str, work: Callable[[Database], Awaitable[T]]) -> T:
+    """Do work on a pool."""
+
+    async def story() -> T:
+        async with opened(dsn) as database:
+            return await work(database)
+
+    return asyncio.run(story())
+
+
+def key(number: int, platform: Platform = Platform.META) -> Key:
+    """Return the key of a delivery."""
+    return Key("app_a", f"e-{number}", "2026-01-01T00:00:00Z", platform)
+
+
+def record(received_at: str = "2026-11-24T10:00:00.000Z", **event: Any) -> ConversionRecord:
+    """Return a conversion of a user."""
+    meta = ConversionMeta(1, "app_demo", "prj_demo", "org_demo", received_at, "req_1", "sdk", {}, "e-1")
+    return ConversionRecord(meta, Conversion("purchase", received_at, {Platform.META: "Purchase"}, **event))
+
+
+def test_ends_are_kept_once(store: str) -> None:
+    """The first end of a delivery stays; others of the same event do not hide it."""
+
+    async def story(database: Database) -> tuple[set[Key], list[tuple[str, str, str, int]]]:
+        table = DeliveryTable(database)
+        await table.keep({key(1): SENT, key(2): Outcome(Fate.REFUSED, "100/2804003")})
+        await table.keep({key(1): Outcome(Fate.EXPIRED, "parked_full"), key(1, Platform.TIKTOK): SENT})
+        found = await table.ended([key(1), key(2), key(3), key(1, Platform.TIKTOK), key(2, Platform.TIKTOK)])
+        counts = await database.run(lambda connection: delivery_counts(connection, hours=1))
+        return found, [(each.platform, each.fate, each.reason, each.count) for each in counts]
+
+    found, counts = on(store, story)
+
+    assert found == {key(1), key(2), key(1, Platform.TIKTOK)}
+    assert counts == [("meta", "refused", "100/2804003", 1), ("meta", "sent", "", 1), ("tiktok", "sent", "", 1)]
+
+
+def test_thousands_of_keys_are_one_question(store: str) -> None:
+    """Each is found by the index alone, whatever else is there."""
+
+    async def story(database: Database) -> set[Key]:
+        table = DeliveryTable(database)
+        await table.keep({key(number): SENT for number in range(5_000)})
+        return await table.ended([key(number) for number in range(4_000, 9_000)])
+
+    assert on(store, story) == {key(number) for number in range(4_000, 5_000)}
+
+
+def say(owner: str, *statements: tuple[Topic, dict[str, object]]) -> None:
+    """Keep statements as `persist` does."""
+    writers = {
+        Topic.CONSENT: ("consents", said_of_consent),
+        Topic.USER_PROPERTIES: ("user_properties", said_of_properties),
+    }
+
+    async def story(database: Database) -> None:
+        for topic, statement in statements:
+            table, read = writers[topic]
+            assert await UserWriter(database, table, read).do([said(topic, statement)]) == []  # type: ignore[arg-type]
+
+    on(owner, story)
+
+
+def people(store: str, *records: ConversionRecord) -> list[Person]:
+    """Return who is behind conversions."""
+
+    async def story(database: Database) -> list[Person]:
+        return list(await KnownPeople(database).of(records))
+
+    return on(store, story)
+
+
+def test_the_newest_choice_counts(store: str, database: str) -> None:
+    """Over all ids of a user, whichever it was made under; a choice under another app's id is none."""
+    early, late = "2026-11-24T09:00:00Z", "2026-11-24T09:30:00Z"
+    say(
+        database,
+        (Topic.CONSENT, {"app_user_id": "ann", "timestamp": early, "advertising": True}),
+        (Topic.CONSENT, {"install_id": "phone", "timestamp": late, "advertising": False}),
+        (Topic.CONSENT, {"app_user_id": "bob", "timestamp": late, "advertising": True}),
+        (Topic.CONSENT, {"app_user_id": "kim", "timestamp": late, "analytics": False}),
+    )
+
+    found = people(
+        store,
+        record(app_user_id="ann"),
+        record(app_user_id="ann", install_id="phone"),
+        record(app_user_id="bob", install_id="tablet"),
+        record(app_user_id="kim"),
+        record(install_id="ann"),
+        record(),
+    )
+
+    assert [person.advertising for person in found] == [True, False, True, None, None, None]
+
+
+def test_two_choices_at_the_same_time_are_a_denial(store: str, database: str) -> None:
+    """Whoever cannot be asked is not advertised to."""
+    at = "2026-11-24T09:00:00Z"
+    say(
+        database,
+        (Topic.CONSENT, {"app_user_id": "ann", "timestamp": at, "advertising": False}),
+        (Topic.CONSENT, {"install_id": "phone", "timestamp": at, "advertising": True}),
+    )
+
+    (found,) = people(store, record(app_user_id="ann", install_id="phone"))
+
+    assert found.advertising is False
+
+
+def test_properties_complete_a_conversion(store: str, database: str) -> None:
+    """Digests of what was said before; nothing else of the properties is handed on."""
+    say(
+        database,
+        (
+            Topic.USER_PROPERTIES,
+            {
+                "app_user_id": "ann",
+                "timestamp": "2026-11-24T09:00:00Z",
+                "properties": {"email": "Ann@House.example", "phone": "+49 30 1234567", "plan": "pro"},
+            },
+        ),
+    )
+
+    ann, other = people(store, record(app_user_id="ann"), record(app_user_id="bob"))
+
+    assert [len(each) for each in (ann.email_sha256, ann.phone_sha256, ann.phone_e164_sha256)] == [1, 1, 1]
+    assert ann.phone_national_sha256 == ()
+    assert other == Person()
+
+
+def test_who_is_erased_is_known(store: str, database: str) -> None:
+    """By id and by digest, and only for what was received until then."""
+    ask(
+        database,
+        "INSERT INTO erased_subjects (project_id, subject, erasure_id, received_until)"
+        " SELECT 'prj_demo', unnest(%s::text[]), 'era_1', '2026-11-24T10:00:00Z'",
+        ([subject_of("ann"), subject_of(MAIL)],),
+    )
+    later = "2026-11-24T10:00:00.001Z"
+
+    found = people(
+        store,
+        record(app_user_id="ann"),
+        record(user_id="ann"),
+        record(later, app_user_id="ann"),
+        record(app_user_id="bob"),
+    )
+
+    assert [person.is_erased for person in found] == [True, True, False, False]
