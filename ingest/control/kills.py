@@ -7,13 +7,14 @@ Turning a switch that stands so already changes nothing and tells nobody.
 from typing import Literal
 
 from ingest.control.record import Actor, Deed, Unknown, Verb, record
+from ingest.conversion import Platform
 from ingest.db.database import Connection
 from ingest.db.queries.keys import lock_key, set_key_kill
-from ingest.db.queries.kills import turn_off, turn_on
+from ingest.db.queries.kills import Switch, turn_off, turn_on
 from ingest.db.queries.organizations import find_organization, lock_app, set_app_kill
 from ingest.db.queries.outbox import insert_message
 
-Scope = Literal["key", "organization", "global"]
+Scope = Literal["key", "organization", "global", "platform"]
 
 
 async def turn_key(
@@ -57,20 +58,27 @@ async def turn_organization(
     """Turn the switch of an organization; False where it stood so. Raises `Unknown`."""
     if await find_organization(connection, organization_id) is None:
         raise Unknown("there is no such organization")
-    turned = await (
-        turn_on(connection, organization_id, reason, actor.name) if killed else turn_off(connection, organization_id)
-    )
-    if turned:
-        deed = Deed("organization", _verb(killed), organization_id, organization_id)
-        await _tell(connection, actor, "organization", deed, reason)
-    return turned
+    deed = Deed("organization", _verb(killed), organization_id, organization_id)
+    return await _turn(connection, Switch("organization", organization_id), actor, deed, reason)
 
 
 async def turn_global(connection: Connection, actor: Actor, *, killed: bool, reason: str) -> bool:
     """Turn the switch for everybody; False where it stood so."""
-    turned = await (turn_on(connection, None, reason, actor.name) if killed else turn_off(connection, None))
+    return await _turn(connection, Switch("global"), actor, Deed("global", _verb(killed), "global", None), reason)
+
+
+async def turn_platform(connection: Connection, platform: Platform, actor: Actor, *, killed: bool, reason: str) -> bool:
+    """Turn the switch by which nothing is sent to a platform; False where it stood so. No sender is refused for it."""
+    deed = Deed("platform", _verb(killed), platform.value, None)
+    return await _turn(connection, Switch("platform", platform=platform.value), actor, deed, reason)
+
+
+async def _turn(connection: Connection, switch: Switch, actor: Actor, deed: Deed, reason: str) -> bool:
+    turned = await (
+        turn_on(connection, switch, reason, actor.name) if deed.verb == "killed" else turn_off(connection, switch)
+    )
     if turned:
-        await _tell(connection, actor, "global", Deed("global", _verb(killed), "global", None), reason)
+        await _tell(connection, actor, switch.scope, deed, reason)
     return turned
 
 

@@ -9,8 +9,24 @@ from ingest.db.database import Connection
 from ingest.db.queries.audit import insert_audit_event
 from ingest.db.rows import AuditEvent
 
-Target = Literal["organization", "project", "app", "key", "global", "erasure", "retention"]
-Verb = Literal["created", "changed", "killed", "lifted", "rotated", "revoked", "requested", "completed", "run"]
+Target = Literal[
+    "organization", "project", "app", "key", "global", "platform", "erasure", "retention", "destination", "secret"
+]
+Verb = Literal[
+    "created",
+    "changed",
+    "killed",
+    "lifted",
+    "rotated",
+    "revoked",
+    "requested",
+    "completed",
+    "run",
+    "paused",
+    "resumed",
+    "deleted",
+    "resealed",
+]
 
 REASON_CHARACTERS_MAX = 500
 ACTOR_CHARACTERS_MAX = 200

@@ -31,6 +31,9 @@ AUDIT_DAYS: Final = 731
 MESSAGE_DAYS: Final = 30
 """Days for which a message is kept after it was delivered."""
 
+DELIVERY_DAYS: Final = 30
+"""Days for which it is remembered what became of a conversion."""
+
 DEADLINE_MS: Final = 60_000
 """Longest time for one step of a run."""
 
@@ -46,6 +49,7 @@ class Purged(NamedTuple):
     request_log_days: int
     audit_events: int
     messages: int
+    deliveries: int
     erasures: int
     erased_subjects: int
     put_off: int
@@ -58,7 +62,9 @@ class Purged(NamedTuple):
     @property
     def rows(self) -> int:
         """Rows that were deleted one by one."""
-        return self.events + self.audit_events + self.messages + self.erasures + self.erased_subjects
+        return sum(
+            (self.events, self.audit_events, self.messages, self.deliveries, self.erasures, self.erased_subjects)
+        )
 
 
 async def purge(
@@ -98,6 +104,7 @@ class _Run:
             request_log_days=request_log_days,
             audit_events=await self._in_batches(partial(delete_old_rows, parent="audit_events", days=AUDIT_DAYS)),
             messages=await self._in_batches(partial(delete_old_rows, parent="outbox", days=MESSAGE_DAYS)),
+            deliveries=await self._in_batches(partial(delete_old_rows, parent="deliveries", days=DELIVERY_DAYS)),
             erasures=await self._in_batches(partial(delete_old_rows, parent="erasures", days=AUDIT_DAYS)),
             erased_subjects=await self._in_batches(partial(delete_old_rows, parent="erased_subjects", days=AUDIT_DAYS)),
             put_off=self._put_off,

@@ -97,8 +97,9 @@ class KeyStanding(msgspec.Struct, frozen=True):
 class KillSwitch(msgspec.Struct, frozen=True):
     """A switch above the single key or app that is on now."""
 
-    scope: Literal["organization", "global"]
+    scope: Literal["organization", "global", "platform"]
     organization_id: str | None
+    platform: str | None
     reason: str
     actor: str
     turned_on_at: datetime

@@ -16,16 +16,28 @@ _LABELS: Final = {
     "at": "At",
     "auditId": "Audit event",
 }
-_KILL_EFFECTS: Final = {
+_HAPPENED: Final = {
+    "kill_switch.on": "Kill switch turned on",
+    "kill_switch.off": "Kill switch lifted",
+    "forward.paused": "Forwarding paused",
+    "forward.resumed": "Forwarding goes on",
+}
+_EFFECTS: Final = {
     "kill_switch.on": "Requests that it concerns are answered with 503 KILL_SWITCH until it is lifted.",
     "kill_switch.off": "Requests that it concerned are taken again.",
+    "forward.paused": "Its conversions wait for at most two days; `ingest forward status` tells what has to be mended.",
+    "forward.resumed": "What waited is sent now.",
+}
+_PLATFORM_EFFECTS: Final = {
+    "kill_switch.on": "Nothing is sent to this platform until it is lifted; events are taken all the same.",
+    "kill_switch.off": "Conversions are sent to this platform again.",
 }
 
 
 def subject(payload: Mapping[str, Any]) -> str:
     """Return what happened to what, on one line."""
     kind = str(payload.get("type", ""))
-    happened = {"kill_switch.on": "Kill switch turned on", "kill_switch.off": "Kill switch lifted"}.get(kind, kind)
+    happened = _HAPPENED.get(kind, kind)
     named = " ".join(dict.fromkeys(str(payload[name]) for name in ("target", "id") if payload.get(name)))
     return _one_line(f"{happened}: {named}")[:SUBJECT_CHARACTERS_MAX]
 
@@ -39,7 +51,8 @@ def facts(payload: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def effect(payload: Mapping[str, Any]) -> str:
     """Return what follows from it, a sentence, empty where that is not known."""
-    return _KILL_EFFECTS.get(str(payload.get("type")), "")
+    effects = _EFFECTS if payload.get("scope") != "platform" else _PLATFORM_EFFECTS
+    return effects.get(str(payload.get("type")), "")
 
 
 def _one_line(text: str) -> str:

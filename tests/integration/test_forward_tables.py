@@ -2,15 +2,27 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
 import pytest
 
+from ingest.control.forwarding import tell_destination
 from ingest.conversion import Conversion, ConversionMeta, ConversionRecord, Platform
 from ingest.db.database import Database
 from ingest.db.migrate import migrate
 from ingest.db.queries.deliveries import delivery_counts
+from ingest.db.queries.destinations import (
+    DestinationSeen,
+    DestinationState,
+    State,
+    destinations,
+    forget_worker,
+    keep_worker,
+    workers,
+)
 from ingest.erasure import subject_of
 from ingest.forward.job import Key
 from ingest.forward.outcome import Fate, Outcome
@@ -189,3 +201,88 @@ def test_who_is_erased_is_known(store: str, database: str) -> None:
     )
 
     assert [person.is_erased for person in found] == [True, True, False, False]
+
+
+def told(database: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the actions of the audit log, and types and recipients of messages."""
+    actions = ask(database, "SELECT action FROM audit_events WHERE target_type = 'destination' ORDER BY id")
+    messages = ask(database, "SELECT payload->>'type' AS type, recipient FROM outbox ORDER BY created_at, recipient")
+    return [row["action"] for row in actions], [(row["type"], row["recipient"]) for row in messages]
+
+
+def test_a_pause_is_told_once(store: str, database: str) -> None:
+    """To the support and to the organization, when it begins and when it ends, however often it is seen."""
+    ask(database, "INSERT INTO organizations VALUES ('org_a', 'A', 'ops@a.example'), ('org_b', 'B', 'ops@b.example')")
+    states: list[tuple[State, str]] = [
+        ("healthy", ""),
+        ("degraded", "timeout"),
+        ("paused", "190"),
+        ("paused", "190"),
+        ("paused", "timeout"),
+        ("degraded", "timeout"),
+        ("healthy", ""),
+    ]
+
+    async def story(database: Database) -> list[bool]:
+        told = []
+        for state, reason in states:
+            tell = partial(
+                tell_destination, organization_id="org_a", seen=DestinationSeen("app_a", "meta", state, reason)
+            )
+            told.append(await database.transact(tell))
+        return told
+
+    assert on(store, story) == [False, False, True, False, False, True, False]
+    assert told(database) == (
+        ["destination.paused", "destination.resumed"],
+        [
+            ("forward.paused", "organization"),
+            ("forward.paused", "support"),
+            ("forward.resumed", "organization"),
+            ("forward.resumed", "support"),
+        ],
+    )
+    assert {row["organization_id"] for row in ask(database, "SELECT organization_id FROM outbox")} == {"org_a"}
+    (payload, *_) = ask(database, "SELECT payload FROM outbox ORDER BY created_at")
+    assert payload["payload"]["reason"] == "190"
+
+
+def test_how_it_goes_is_kept(store: str) -> None:
+    """`since` moves with the state alone, and the last success never goes back."""
+    early, late = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+
+    async def keep(database: Database, state: State, success: datetime | None) -> DestinationState:
+        seen = DestinationSeen("app_a", "meta", state, "", success)
+        await database.transact(lambda connection: tell_destination(connection, "org_a", seen))
+        (found,) = await database.run(destinations)
+        return found
+
+    async def story(database: Database) -> list[DestinationState]:
+        return [
+            await keep(database, "healthy", late),
+            await keep(database, "healthy", early),
+            await keep(database, "degraded", None),
+        ]
+
+    first, second, third = on(store, story)
+
+    assert (first.since, first.last_success_at) == (second.since, second.last_success_at)
+    assert third.since > first.since
+    assert (third.state, third.last_success_at) == ("degraded", late)
+
+
+def test_processes_that_forward_are_known(store: str, database: str) -> None:
+    """While they are seen; one that ends is forgotten at once, and one that is silent after a minute."""
+
+    async def story(pool: Database) -> list[list[tuple[str, int, int]]]:
+        found = []
+        await pool.run(lambda connection: keep_worker(connection, "a", 5, 7))
+        await pool.run(lambda connection: keep_worker(connection, "b", 1, 0))
+        await pool.run(lambda connection: keep_worker(connection, "a", 6, 8))
+        found.append([(each.id, each.lag_records, each.parked_records) for each in await pool.run(workers)])
+        await pool.run(lambda connection: forget_worker(connection, "a"))
+        ask(database, "UPDATE forward_workers SET seen_at = now() - interval '2 minutes'")
+        found.append([(each.id, each.lag_records, each.parked_records) for each in await pool.run(workers)])
+        return found
+
+    assert on(store, story) == [[("a", 6, 8), ("b", 1, 0)], []]

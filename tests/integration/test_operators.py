@@ -47,7 +47,7 @@ Run = Callable[..., Done]
 NOTHING_PURGED = {
     "under_way": False,
     **dict.fromkeys(("event_days", "events", "request_log_days", "audit_events", "messages"), 0),
-    **dict.fromkeys(("erasures", "erased_subjects", "put_off"), 0),
+    **dict.fromkeys(("deliveries", "erasures", "erased_subjects", "put_off"), 0),
 }
 
 
@@ -139,15 +139,16 @@ def test_a_customer_is_made_by_real_processes(control_plane: Plane, tmp_path: Pa
     assert parts.secret not in repr(execute(control_plane.owner, "SELECT * FROM audit_events"))
 
 
-@pytest.mark.parametrize("target", ["key", "app", "organization", "global"])
+@pytest.mark.parametrize("target", ["key", "app", "organization", "global", "platform"])
 def test_a_kill_is_turned_on_and_off_with_a_trace(
     ingest: Run, control_plane: Plane, shop: Customer, target: str
 ) -> None:
     """Each turn leaves an audit event and messages to all concerned; a turn to where it stands leaves nothing."""
     other = customer(control_plane.owner, "app_other").organization_id
     scope = "key" if target == "app" else target
-    target_id = {"key": shop.key_id, "app": shop.app_id, "organization": shop.organization_id, "global": None}[target]
-    concerned = sorted([shop.organization_id, other]) if target == "global" else [shop.organization_id]
+    ids_of = {"key": shop.key_id, "app": shop.app_id, "organization": shop.organization_id, "platform": "tiktok"}
+    target_id, is_for_all = ids_of.get(target), target in {"global", "platform"}
+    concerned = sorted([shop.organization_id, other]) if is_for_all else [shop.organization_id]
     before, ids = len(audit(control_plane)), [target_id] if target_id else []
 
     for state, killed in (("on", True), ("off", False)):
@@ -156,7 +157,7 @@ def test_a_kill_is_turned_on_and_off_with_a_trace(
         assert first == {"scope": scope, "id": target_id, "killed": killed, "changed": True}
         assert second == {**first, "changed": False}
 
-    organization_id = None if target == "global" else shop.organization_id
+    organization_id = None if is_for_all else shop.organization_id
     assert audit(control_plane)[before:] == [
         (f"{target}.{verb}", "operator:kim", target_id or "global", organization_id, "leaked")
         for verb in ("killed", "lifted")
@@ -177,11 +178,14 @@ def test_kills_are_listed(ingest: Run, shop: Customer) -> None:
     ingest("kill", "on", "global", *WHY)
     ingest("kill", "on", "key", shop.key_id, *WHY)
     ingest("kill", "on", "key", shop.app_id, *WHY)
+    ingest("kill", "on", "platform", "meta", *WHY)
     kills = ingest("kill", "list", "--json").json()
 
-    assert [(each["scope"], each["organization_id"], each["reason"], each["actor"]) for each in kills] == [
-        ("organization", shop.organization_id, "leaked", "operator:kim"),
-        ("global", None, "leaked", "operator:kim"),
+    columns = ("scope", "organization_id", "platform", "reason", "actor")
+    assert [tuple(each[column] for column in columns) for each in kills] == [
+        ("organization", shop.organization_id, None, "leaked", "operator:kim"),
+        ("global", None, None, "leaked", "operator:kim"),
+        ("platform", None, "meta", "leaked", "operator:kim"),
     ]
     assert ingest("keys", "list", "--json").json()[0]["kill_switch"]
     assert ingest("apps", "list", "--json").json()[0]["kill_switch"]
@@ -325,6 +329,8 @@ WRONG: list[tuple[Sequence[str], Sequence[str]]] = [
     (["kill", "off", "organization", "org_none", *WHY], ["no such organization"]),
     (["kill", "on", "global", "org_none", *WHY], ["takes no ID"]),
     (["kill", "on", "key", *WHY], ["need one"]),
+    (["kill", "on", "platform", *WHY], ["need one"]),
+    (["kill", "on", "platform", "myspace", *WHY], ["meta, tiktok"]),
     (["kill", "on", "planet", *WHY], ["planet"]),
     (["kill", "on", "global", "--actor", "kim"], ["--reason"]),
     (["kill", "on", "global", "--reason", "r"], ["--actor"]),

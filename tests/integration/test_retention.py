@@ -33,7 +33,7 @@ from tests.support.rows import ask, delivered, opened
 
 DEFAULT_DAYS = 400
 SHORT_DAYS = 60
-NOTHING = Purged(0, 0, 0, 0, 0, 0, 0, 0)
+NOTHING = Purged(0, 0, 0, 0, 0, 0, 0, 0, 0)
 MINUTE = timedelta(minutes=1)
 HELD_UP = (
     "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s"
@@ -434,6 +434,10 @@ def test_the_role_of_the_persisting_process_suffices(world: World, persist_dsn: 
     for table, columns in (
         ("audit_events (id, at, actor, action, target_type, target_id)", "'aud_old', '2000-01-01', 'a', 'b', 'c', 'd'"),
         ("outbox (id, message_id, recipient, payload, delivered_at)", "'a', 'm', 'support', '{}', '2000-01-01'"),
+        (
+            "deliveries (app_id, event_id, event_at, platform, fate, recorded_at)",
+            "'a', 'e', '', 'meta', 'sent', now() - interval '31 days'",
+        ),
         ("erasures (id, organization_id, project_id, subjects, completed_at)", "'a', 'o', 'p', '{}', '2000-01-01'"),
         (
             "erased_subjects (project_id, subject, erasure_id, received_until)",
@@ -446,7 +450,7 @@ def test_the_role_of_the_persisting_process_suffices(world: World, persist_dsn: 
         "CREATE TABLE request_log_20200101 PARTITION OF request_log FOR VALUES FROM ('2020-01-01') TO ('2020-01-02')",
     )
 
-    assert run(persist_dsn, actor=ACTOR) == Purged(5, 8, 1, 1, 1, 1, 1, 0)
+    assert run(persist_dsn, actor=ACTOR) == Purged(5, 8, 1, 1, 1, 1, 1, 1, 0)
     assert world.events() == LEFT
     assert world.ages() == LEFT_AGES
     assert [row["actor"] for row in world.audits()] == ["system:persist"]

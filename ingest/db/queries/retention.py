@@ -12,7 +12,7 @@ from ingest.db.rows import change
 BATCH_ROWS: Final = 10_000
 
 Partitioned = Literal["events", "request_log"]
-Kept = Literal["audit_events", "outbox", "erasures", "erased_subjects"]
+Kept = Literal["audit_events", "outbox", "deliveries", "erasures", "erased_subjects"]
 """Tables whose rows are kept for a time of their own."""
 
 
@@ -120,8 +120,8 @@ async def delete_events_of_wrong_clocks(connection: Connection, days: int) -> in
 async def delete_old_rows(connection: Connection, parent: Kept, days: int) -> int:
     """Delete a batch of rows whose time was more than so many days ago; return how many.
 
-    It counts from the deed of an audit event, the delivery of a message, the completion of an erasure, and the moment
-    until which what was received is erased.
+    It counts from the deed of an audit event, the delivery of a message, the record of a delivery, the completion of an
+    erasure, and the moment until which what was received is erased.
     """
     async with connection.cursor() as cursor:
         await cursor.execute(

@@ -34,6 +34,25 @@ def test_lifted_and_for_everybody() -> None:
     assert "taken again" in effect(told)
 
 
+def test_a_platform_is_switched_off() -> None:
+    """No request is refused for it, and the words do not say so."""
+    told = KILL | {"scope": "platform", "target": "platform", "id": "meta"}
+
+    assert subject(told) == "Kill switch turned on: platform meta"
+    assert "503" not in effect(told)
+    assert "again" in effect(told | {"type": "kill_switch.off"})
+
+
+def test_a_destination_is_paused() -> None:
+    """Which app at which platform, why, and what follows."""
+    told = KILL | {"type": "forward.paused", "target": "meta", "id": "app_shop", "reason": "190"}
+
+    assert subject(told) == "Forwarding paused: meta app_shop"
+    assert dict(facts(told))["Reason"] == "190"
+    assert "two days" in effect(told)
+    assert subject(told | {"type": "forward.resumed"}) == "Forwarding goes on: meta app_shop"
+
+
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from([*KILL, "more"]), st.text() | st.none() | st.integers() | st.lists(st.text())))
 def test_whatever_is_told_stays_on_its_line(payload: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from ingest.db.database import Database, DatabaseAway
 from ingest.persist import retention
 from ingest.persist.retention import ACTOR, Pace, RetentionSchedule
 
-PURGED = Purged(1, 20, 2, 30, 40, 50, 60, 3)
+PURGED = Purged(1, 20, 2, 30, 40, 70, 50, 60, 3)
 PACE = Pace(first_s=1.0, every_s=2.0, away_s=3.0)
 
 
@@ -71,7 +71,7 @@ def test_it_runs_soon_and_then_again_and_again(monkeypatch: pytest.MonkeyPatch) 
     assert world.pauses == [1.0, 2.0, 2.0]
     assert set(world.asked) == {(90, ACTOR)}
     assert lines == [
-        {"event": "retention_done", "log_level": "info", "dropped": 3, "deleted": 200, "put_off": 3, "duration_ms": 0},
+        {"event": "retention_done", "log_level": "info", "dropped": 3, "deleted": 270, "put_off": 3, "duration_ms": 0},
         {"event": "retention_under_way", "log_level": "info"},
     ]
 
