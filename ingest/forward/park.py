@@ -1,7 +1,7 @@
 """What cannot be sent for now: sealed, on the topic `forward-parked`, so that nothing behind it waits."""
 
 import base64
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -11,6 +11,7 @@ from ingest.clock import Clock
 from ingest.consume.step import Away
 from ingest.conversion import Platform
 from ingest.event import Record
+from ingest.forward.backlog import Backlog
 from ingest.forward.job import Job, Key, Unreadable, read_record
 from ingest.forward.ledger import Ledger
 from ingest.forward.outcome import Fate, Outcome
@@ -49,7 +50,7 @@ class Parked(msgspec.Struct, frozen=True):
 
 
 class ParkingLot:
-    """Parks jobs, at most `records_max` of them; `parked` tells how many wait there now."""
+    """Parks jobs, at most about `records_max` of them: `backlog` knows how many wait there."""
 
     def __init__(
         self,
@@ -59,14 +60,14 @@ class ParkingLot:
         clock: Clock,
         *,
         records_max: int,
-        parked: Callable[[], int],
+        backlog: Backlog,
     ) -> None:
         self._publisher = publisher
         self._keys = keys
         self._ledger = ledger
         self._clock = clock
         self._records_max = records_max
-        self._parked = parked
+        self._backlog = backlog
 
     async def park(self, jobs: Sequence[Job], *, again: bool = False) -> None:
         """Store jobs until they are due again. Raises `Away` where they could not be.
@@ -75,10 +76,11 @@ class ParkingLot:
         """
         if not jobs:
             return
-        if not again and self._parked() + len(jobs) > self._records_max:
+        if not again and self._backlog.parked + len(jobs) > self._records_max:
             await self._ledger.record([job.key for job in jobs], NO_ROOM)
             return
         await self.store(_record(job, self._keys) for job in jobs)
+        self._backlog.parked += len(jobs)
 
     async def store(self, records: Iterable[Record]) -> None:
         """Store records of parked jobs as they are. Raises `Away`."""

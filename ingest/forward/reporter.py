@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 import structlog
 
@@ -12,6 +12,7 @@ from ingest.control.forwarding import tell_destination
 from ingest.conversion import Platform
 from ingest.db.database import Database, DatabaseAway
 from ingest.db.queries.destinations import DestinationSeen, forget_worker, keep_worker
+from ingest.forward.backlog import Backlog
 from ingest.forward.decide import KILLED, UNKNOWN_NOW
 from ingest.forward.destination import Destination
 from ingest.registry.snapshot import Snapshot
@@ -24,13 +25,6 @@ SILENT: Final = (KILLED.reason, UNKNOWN_NOW.reason)
 _log = structlog.get_logger(__name__)
 
 
-class Backlog(NamedTuple):
-    """How many records wait, of the partitions that this process has."""
-
-    forward: int
-    parked: int
-
-
 class Reporter:
     """Reports the destinations of one process. `destinations` may grow meanwhile."""
 
@@ -39,7 +33,7 @@ class Reporter:
         database: Database,
         destinations: dict[tuple[str, Platform], Destination],
         registry: Callable[[], Snapshot],
-        backlog: Callable[[], Backlog],
+        backlog: Backlog,
         worker_id: str,
     ) -> None:
         self._database = database
@@ -71,8 +65,10 @@ class Reporter:
                     "destination_state", app_id=app.id, platform=seen.platform, state=seen.state, failure=seen.reason
                 )
             self._told[place] = seen
-        forward, parked = self._backlog()
-        await self._database.run(lambda connection: keep_worker(connection, self._worker_id, forward, parked))
+        waits = self._backlog
+        await waits.look()
+        keep = partial(keep_worker, worker_id=self._worker_id, lag_records=waits.forward, parked_records=waits.parked)
+        await self._database.run(keep)
 
     async def close(self) -> None:
         """Let nobody take this process for one that forwards. Raises `DatabaseAway`."""

@@ -140,7 +140,6 @@ def test_there_is_an_end_to_what_is_parked() -> None:
     stage = Stage(parked_max=2)
     stage.world.kills = Kills(global_=True)
     stage.run(record("e-1"), record("e-2"))
-    stage.world.parked = 2
 
     stage.run(record("e-3"))
     stage.look()

@@ -10,6 +10,7 @@ import msgspec
 from ingest.clock import FakeClock
 from ingest.consume.step import Away
 from ingest.conversion import Conversion, ConversionMeta, ConversionRecord, Platform
+from ingest.forward.backlog import Backlog
 from ingest.forward.decide import Hold
 from ingest.forward.deliver import Delivery
 from ingest.forward.forwarder import Forwarder
@@ -153,10 +154,10 @@ class World:
             clock=self.clock,
             jitter=lambda: 0.5,
         )
-        self.parked = 0
         self.transport = MemoryTransport()
+        self.backlog = Backlog(_unknown, _unknown)
         self.lot = ParkingLot(
-            self.transport, KEYS, self.ledger, self.clock, records_max=parked_max, parked=lambda: self.parked
+            self.transport, KEYS, self.ledger, self.clock, records_max=parked_max, backlog=self.backlog
         )
 
     def of(self, app_id: str, platform: Platform) -> str | Hold:
@@ -174,6 +175,10 @@ class World:
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.clock.advance(round(seconds * 1000))
+
+
+async def _unknown() -> int | None:
+    return None
 
 
 class _People:
