@@ -223,6 +223,14 @@ def _webhook_url(raw: str) -> Secret:
     return Secret(raw)
 
 
+def _base_url(raw: str) -> str:
+    parts = urlsplit(raw)
+    if re.fullmatch(r"https?://[^\s@?#]+", raw) is None or not parts.hostname:
+        raise ValueError
+    _bounded(1 if parts.port is None else parts.port, 1, 65535)
+    return raw.rstrip("/")
+
+
 def _smtp_url(raw: str) -> Secret:
     parts = urlsplit(raw)
     if re.fullmatch(r"smtps?://[^\s/?#]+/?", raw) is None or not parts.hostname:
@@ -262,5 +270,6 @@ POSTGRES_DSN = Kind(
 KEYS = Kind(_keys, "one or more keys of 32 bytes in base64, separated by commas")
 REDIS_URL = Kind(_redis_url, "redis://host:port/db, rediss:// for TLS, or unix:///path?db=0")
 WEBHOOK_URL = Kind(_webhook_url, "https://host/path, without user or fragment")
+BASE_URL = Kind(_base_url, "https://host or https://host/path, without user, query or fragment")
 SMTP_URL = Kind(_smtp_url, "smtp://user:password@host:587 or smtps://user:password@host:465, percent-encoded")
 MAIL_ADDRESS = text(r'[^\s@,;<>"]{1,64}@[A-Za-z0-9.-]{1,253}', "an e-mail address")

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, get_type_hints
 
 from ingest.environment import PREFIX, Declared
 from ingest.setting import (
+    BASE_URL,
     BOOLEAN,
     BROKERS,
     GIB,
@@ -210,6 +211,16 @@ class Settings:
         bool,
         Setting(BOOLEAN, "The way to the mail server is a private network: `smtp` goes without STARTTLS."),
     ] = False
+    meta_url: Annotated[
+        str, Setting(BASE_URL, "Where Meta's Conversions API is; it needs `https` outside loopback.")
+    ] = "https://graph.facebook.com"
+    meta_api_version: Annotated[
+        str,
+        Setting(text(r"v[1-9][0-9]{0,2}\.[0-9]", "a version such as v26.0"), "Its version; Meta ends each in time."),
+    ] = "v26.0"
+    tiktok_url: Annotated[
+        str, Setting(BASE_URL, "Where TikTok's Events API is; it needs `https` outside loopback.")
+    ] = "https://business-api.tiktok.com"
     redis_url: Annotated[
         Secret | None,
         Setting(

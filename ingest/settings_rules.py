@@ -44,8 +44,8 @@ def _is_postgres_secure(dsn: Secret) -> bool:
     )
 
 
-def _is_webhook_secure(url: Secret) -> bool:
-    parts = urlsplit(url.reveal())
+def _is_secure(url: str) -> bool:
+    parts = urlsplit(url)
     return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
 
@@ -167,7 +167,7 @@ RULES = (
     ),
     Rule(
         lambda it, _: (
-            it.support_webhook_url is None or it.webhook_network_private or _is_webhook_secure(it.support_webhook_url)
+            it.support_webhook_url is None or it.webhook_network_private or _is_secure(it.support_webhook_url.reveal())
         ),
         "INGEST_SUPPORT_WEBHOOK_URL needs https outside loopback, unless INGEST_WEBHOOK_NETWORK_PRIVATE says that the"
         " network is private",
@@ -175,6 +175,10 @@ RULES = (
     Rule(
         lambda it, _: it.smtp_url is None or it.smtp_from is not None,
         "INGEST_SMTP_URL needs INGEST_SMTP_FROM, the sender of what goes there",
+    ),
+    Rule(
+        lambda it, _: _is_secure(it.meta_url) and _is_secure(it.tiktok_url),
+        "INGEST_META_URL and INGEST_TIKTOK_URL need https outside loopback, because tokens go there",
     ),
 )
 

@@ -16,6 +16,7 @@ from ingest.cli.dev import _announcement
 from ingest.edge.answer import retry_after
 from ingest.errors import Code
 from ingest.event import Meta
+from ingest.forward.outcome import Skip
 from ingest.outcome import RejectionCode
 from ingest.pipeline.decode import decode
 from ingest.pipeline.identify import UNEXPECTED_TYPE
@@ -208,6 +209,13 @@ def test_codes_that_pages_name_exist(page: Path) -> None:
     }
 
     assert named <= known
+
+
+def test_reasons_of_platforms_are_told_by_their_names() -> None:
+    """Every reason in the table of what platforms do not get is one that an outcome has."""
+    told = [reason for cells in rows("docs/forwarding.md", "### What is not sent") for reason in spans(cells[0])]
+
+    assert told == [Skip.NO_USER, Skip.NO_VALUE, Skip.NO_CURRENCY, Skip.NO_PAGE, Skip.NO_APP]
 
 
 def test_every_topic_is_told_with_its_lifetime() -> None:

@@ -103,6 +103,10 @@ def test_unknown_name_suggests_the_nearest() -> None:
         ("INGEST_TOPIC_PREFIX", "sdk/", "expected 1 to 100 of"),
         ("INGEST_HOST", "a b", "expected a host name or an IP address"),
         ("INGEST_LOG_LEVEL", "loud", "expected one of debug, info, warning, error"),
+        ("INGEST_META_URL", "graph.example", "expected https://host"),
+        ("INGEST_META_URL", "https://graph.example/?v=1", "expected https://host"),
+        ("INGEST_META_API_VERSION", "26.0", "expected a version such as v26.0"),
+        ("INGEST_TIKTOK_URL", "https://user@tiktok.example", "expected https://host"),
     ],
 )
 def test_bad_value(name: str, text: str, expected: str) -> None:
@@ -355,6 +359,10 @@ BROKEN = [
     ),
     ({"INGEST_SPOOL_KEY": ""}, "INGEST_SPOOL_KEY or INGEST_SPOOL_KEY_FILE is needed"),
     ({"INGEST_SUPPORT_WEBHOOK_URL": "http://support.example/"}, "INGEST_SUPPORT_WEBHOOK_URL needs https"),
+    *(
+        ({name: "http://platforms.example"}, "INGEST_META_URL and INGEST_TIKTOK_URL need https outside loopback")
+        for name in ("INGEST_META_URL", "INGEST_TIKTOK_URL")
+    ),
 ]
 
 BROKEN_ELSEWHERE = [
@@ -409,6 +417,7 @@ def test_every_rule_is_tested() -> None:
         {"INGEST_KAFKA_BOOTSTRAP": "kafka:9092", "INGEST_KAFKA_SECURITY_PROTOCOL": "SSL"},
         {"INGEST_KAFKA_BOOTSTRAP": "127.0.0.1:9092,[::1]:9092,localhost:9092"},
         {"INGEST_TLS_CERTIFICATE_FILE": __file__, "INGEST_TLS_KEY_FILE": __file__},
+        {"INGEST_META_URL": "http://127.0.0.1:8090/", "INGEST_TIKTOK_URL": "http://localhost:8090/tiktok"},
     ],
 )
 def test_rules_let_pass(environ: dict[str, str]) -> None:
