@@ -147,6 +147,10 @@ class _Source:
     async def commit(self) -> None:
         """Remember nothing."""
 
+    async def lag_records(self) -> int | None:
+        """Tell how many are left."""
+        return len(self._records) - self._at
+
     async def close(self) -> None:
         """End."""
 

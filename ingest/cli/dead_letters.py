@@ -27,7 +27,7 @@ def list_(*, as_json: bool) -> None:
     if as_json:
         click.echo(msgspec.json.encode([_shown(letter) for letter in letters]))
         return
-    columns = ("received", "consumer", "reason", "record", "app", "event", "bytes")
+    columns = ("received", "consumer", "reason", "record", "app", "event", "bytes", "content")
     print_table(columns, [_row(letter) for letter in letters])
 
 
@@ -36,7 +36,8 @@ def list_(*, as_json: bool) -> None:
 def replay(*, reason: str | None) -> None:
     """Try dead letters again, as after an update; what still cannot be used stays where it is.
 
-    It is safe to do so twice: a row that is there already is left as it is.
+    It is safe to do so twice: a row that is there already is left as it is. Records of which the content was not kept,
+    as those that were to be forwarded, are passed over.
     """
     done, left = asyncio.run(replay_dead_letters(_settings(), reason))
     click.echo(f"{done} records are rows now, {left} still cannot be used")
@@ -51,11 +52,13 @@ def _settings() -> Settings:
 
 def _shown(letter: DeadLetter) -> dict[str, object]:
     shown: dict[str, object] = msgspec.to_builtins(letter)
-    shown.pop("sealed")
+    shown.pop("sealed", None)
+    shown["content_kept"] = bool(letter.sealed)
     return shown
 
 
 def _row(letter: DeadLetter) -> tuple[object, ...]:
     at = datetime.fromtimestamp(letter.timestamp_ms / 1_000, UTC).isoformat(timespec="seconds")
     record = f"{letter.topic}/{letter.partition}/{letter.offset}"
-    return at, letter.consumer, letter.reason, record, letter.app_id or "", letter.event_id or "", letter.size_bytes
+    ids = letter.app_id or "", letter.event_id or ""
+    return at, letter.consumer, letter.reason, record, *ids, letter.size_bytes, "kept" if letter.sealed else "not kept"

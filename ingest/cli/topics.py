@@ -29,5 +29,5 @@ def topics(*, check: bool, as_json: bool) -> None:
 
 
 def _row(state: TopicState) -> tuple[object, ...]:
-    word = "; ".join(state.faults) or ("created" if state.created else "ok")
+    word = "; ".join([*state.lifetime_faults, *state.faults]) or ("created" if state.created else "ok")
     return state.name, state.partitions, state.replication, state.in_sync_min, word

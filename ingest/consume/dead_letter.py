@@ -26,7 +26,8 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):
     """The value of a record on the topic `dead-letters`.
 
     `shape` are the names of the record's members with the types of their values, two levels deep, odd names as `*`.
-    `sealed` holds key, value and headers of the record, compressed, under the spool's key `key_id`, in base64.
+    `sealed` holds key, value and headers of the record, compressed, under the spool's key `key_id`, in base64; both are
+    empty where the content may not be kept.
     """
 
     reason: str
@@ -37,8 +38,8 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):
     timestamp_ms: int
     size_bytes: int
     shape: dict[str, Any]
-    key_id: str
-    sealed: str
+    key_id: str = ""
+    sealed: str = ""
     app_id: str | None = None
     event_id: str | None = None
 
@@ -49,24 +50,36 @@ class _Content(msgspec.Struct, array_like=True):
     headers: tuple[tuple[str, bytes], ...]
 
 
-class DeadLetters:
-    """Puts poison aside for one consumer."""
+class ContentNotKept(Exception):  # noqa: N818 - named for what is the matter
+    """The dead letter is of a record that may not outlive its topic, so nothing but its traces was kept."""
 
-    def __init__(self, publisher: Publisher, keys: SealKeys, consumer: str, clock: Clock) -> None:
+
+class DeadLetters:
+    """Puts poison aside for one consumer.
+
+    Without `with_content` neither its content nor its key is kept: for records that may not outlive their topic.
+    """
+
+    def __init__(
+        self, publisher: Publisher, keys: SealKeys, consumer: str, clock: Clock, *, with_content: bool = True
+    ) -> None:
         self._publisher = publisher
         self._keys = keys
         self._consumer = consumer
         self._clock = clock
+        self._with_content = with_content
 
     async def put(self, poison: Sequence[Poison]) -> None:
         """Store dead letters. Raises `Unavailable` where they could not be: then nothing may be committed."""
-        records = [Record(each.record.key, msgspec.json.encode(self._letter(each))) for each in poison]
+        records = [Record(self._key(each.record), msgspec.json.encode(self._letter(each))) for each in poison]
         await self._publisher.publish(Topic.DEAD_LETTERS, records, self._clock.now_ms())
+
+    def _key(self, record: Delivered) -> bytes:
+        return record.key if self._with_content else f"{record.topic}/{record.partition}/{record.offset}".encode()
 
     def _letter(self, poison: Poison) -> DeadLetter:
         record = poison.record
-        content = msgspec.msgpack.encode(_Content(record.key, record.value, record.headers))
-        sealed = self._keys.seal(zstandard.compress(content), _PURPOSE)
+        key_id, sealed = self._seal(record) if self._with_content else ("", "")
         shape, ids = _look(record.value)
         return DeadLetter(
             poison.reason,
@@ -77,15 +90,23 @@ class DeadLetters:
             record.timestamp_ms,
             len(record.value),
             shape,
-            sealed.key_id,
-            base64.b64encode(sealed.box).decode(),
+            key_id,
+            sealed,
             ids.get("app_id"),
             ids.get("event_id"),
         )
 
+    def _seal(self, record: Delivered) -> tuple[str, str]:
+        content = msgspec.msgpack.encode(_Content(record.key, record.value, record.headers))
+        sealed = self._keys.seal(zstandard.compress(content), _PURPOSE)
+        return sealed.key_id, base64.b64encode(sealed.box).decode()
+
 
 def reopen(letter: DeadLetter, keys: SealKeys) -> Delivered:
-    """Return the record that was set aside. Raises `UnknownKey` or `Tampered`."""
+    """Return the record that was set aside. Raises `UnknownKey`, `Tampered` or `ContentNotKept`."""
+    if not letter.sealed:
+        place = f"{letter.topic}/{letter.partition}/{letter.offset}"
+        raise ContentNotKept(f"of the record {place} the content was not kept, so it cannot be had back")
     box = keys.open(Sealed(letter.key_id, base64.b64decode(letter.sealed)), _PURPOSE)
     content = msgspec.msgpack.decode(zstandard.decompress(box, CONTENT_BYTES_MAX), type=_Content)
     return Delivered(

@@ -135,5 +135,11 @@ class Source(Protocol):
         out again, to them. Raises `Unavailable` where it could not be remembered for now.
         """
 
+    async def lag_records(self) -> int | None:
+        """Return how many records this consumer has still to take, None where that cannot be told for now.
+
+        It counts offsets, so records that were deleted or erased in between count as well.
+        """
+
     async def close(self) -> None:
         """Release everything. What was handed out and not committed is handed out again."""

@@ -36,13 +36,7 @@ class Cursor:
 
     def read(self) -> int | None:
         """Return the committed position, or None where there is none."""
-        try:
-            return msgspec.json.decode(self._path.read_bytes(), type=_State).next_offset
-        except FileNotFoundError:
-            return None
-        except msgspec.DecodeError:
-            _log.error("cursor_unreadable", file=self._path.name)
-            return None
+        return _read(self._path)
 
     def write(self, next_offset: int) -> None:
         """Remember `next_offset` durably. Raises `OSError` with the position before still in place."""
@@ -59,3 +53,21 @@ class Cursor:
     def close(self) -> None:
         """Let others have the cursor; a second call is a no-op."""
         self._lock.release()
+
+
+def committed(folder: Path, group: str, topic: str) -> int | None:
+    """Return the committed position of `group` in `topic`, None where there is none; whoever has the cursor keeps it.
+
+    Raises `OSError`.
+    """
+    return _read(folder / f"{group}.{topic}")
+
+
+def _read(path: Path) -> int | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_State).next_offset
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError:
+        _log.error("cursor_unreadable", file=path.name)
+        return None

@@ -5,6 +5,9 @@
 The place to go on is the oldest chunk that is there, so there is nothing else to remember: a process that dies in the
 middle leaves chunks of which a part is on Kafka already, and whoever drains them next publishes that part again.
 
+What has outlived its retention in the spool does not move: it would begin a second life on Kafka. It is deleted, and
+counts as what retention deletes.
+
 What is about somebody who is erased does not move: asked of each record right before it would go, and taken out of the
 spool before its chunk is deleted, so that it counts as erased and not as drained.
 
@@ -106,7 +109,8 @@ class Drain:
         for damage in found.skipped:
             await self._set_aside(damage)
         has_erased = False
-        for part in _slices(found.records):
+        expired_ms = self._log.expired_before_ms(topic)
+        for part in _slices([each for each in found.records if each.timestamp_ms >= expired_ms]):
             kept = part if topic not in PERSONAL else [each for each in part if not self._known.covers(each.value)]
             has_erased |= len(kept) < len(part)
             if kept:

@@ -20,11 +20,13 @@ from ingest.clock import Clock, SystemClock
 from ingest.event import Record
 from ingest.transport.contract import ConfigurationError, Health, RecordTooLarge, Stored, Topic, Unavailable
 from ingest.transport.files import FileLock, private_folder, refuse_network_file_system
+from ingest.transport.log_cut import Cut, cut_below
 from ingest.transport.log_erasure import PERSONAL, LogEraser
 from ingest.transport.log_format import LOCK, Batch, Covers, Damage, Disk, Totals, encode_records
+from ingest.transport.log_reader import LogReader
 from ingest.transport.log_store import Expired, LogStore
-from ingest.transport.log_writer import Append, Delete, Inbox, LogWriter, Overwrite, Replace, SetAside, Stop
-from ingest.transport.sealed import SealKeys
+from ingest.transport.log_writer import Append, Delete, Inbox, LogWriter, Overwrite, Replace, SetAside, Shorten, Stop
+from ingest.transport.sealed import SealKeys, Tampered, UnknownKey
 
 RECORD_BYTES_MAX: Final = 1_000_000
 """Largest record, key and value together: about what a Kafka topic takes, so that a spooled record can move there."""
@@ -55,6 +57,7 @@ class LocalLog:
     ) -> None:
         self._folder = folder
         self._keys = keys
+        self._retention_ms = retention_ms
         self._ack_deadline_ms = ack_deadline_ms
         self._waiting_bytes_max = waiting_bytes_max
         self._record_bytes_max = record_bytes_max
@@ -130,6 +133,19 @@ class LocalLog:
         """Delete all chunks of `topic` that lie wholly below `offset`; otherwise as `trim`."""
         return await self._delete(topic, Expired.BELOW_OFFSET, offset)
 
+    async def forget_below(self, topic: Topic, offset: int) -> int:
+        """Delete all records of `topic` below `offset`, also those of a chunk that goes on behind it; else as `trim`.
+
+        A chunk that is damaged or whose key is missing stays until all of it lies below.
+        """
+        records = await self.delete_below(topic, offset)
+        async with self._erasing:  # which would miss the records of a chunk that changed since it looked
+            cut = await asyncio.to_thread(self._cut_below, topic, offset)
+            if cut is not None:
+                records += await self._order(Shorten(cut, Future()))
+                await self._order(Overwrite(Future()))
+        return records
+
     async def set_aside(self, damage: Damage, *, replace: bool = False) -> None:
         """Take what cannot be read out of the way: it counts as lost, and its chunks are kept in a table of their own.
 
@@ -152,6 +168,16 @@ class LocalLog:
                 erased += await self._erase_from(topic, covers)
             await self._order(Overwrite(Future()))
             return erased
+
+    def expired_before_ms(self, topic: Topic) -> int:
+        """Return the Unix time before which a record of `topic` has outlived its retention, 0 where it keeps all."""
+        keep_ms = self._retention_ms.get(topic)
+        return 0 if keep_ms is None else self._clock.now_ms() - keep_ms
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was started and not closed; the disk may not work all the same."""
+        return self._loop is not None and not self._closing
 
     @property
     def damage(self) -> Sequence[Damage]:
@@ -178,7 +204,7 @@ class LocalLog:
         """Tell whether records can be stored. What was found lost at the start stands in `reason` with `ok` true."""
         age_ms = self._clock.monotonic_ms() - self._since_ms[0] if self._since_ms else 0
         fault = self._writer.fault
-        if self._loop is None or self._closing:
+        if not self.is_open:
             fault = "the log is not open"
         elif not fault and age_ms > self._ack_deadline_ms:
             fault = f"the disk has given no acknowledgement for {age_ms} ms"
@@ -210,6 +236,14 @@ class LocalLog:
     async def _delete(self, topic: Topic, expired: Expired, bound: int) -> int:
         return await self._order(Delete(topic.value, expired, bound, Future()))
 
+    def _cut_below(self, topic: Topic, offset: int) -> Cut | None:
+        with contextlib.closing(LogReader(self._folder, self._keys, topic)) as reader:
+            chunk = reader.chunk_around(offset)
+        try:
+            return None if chunk is None else cut_below(chunk, offset, self._keys)
+        except (Tampered, UnknownKey):
+            return None
+
     async def _erase_from(self, topic: Topic, covers: Covers) -> int:
         eraser, loop = LogEraser(self._folder, self._keys, topic), asyncio.get_running_loop()
         thread = ThreadPoolExecutor(1, thread_name_prefix="log-eraser")
@@ -229,8 +263,8 @@ class LocalLog:
             thread.shutdown(wait=False)
         return erased
 
-    async def _order(self, order: Delete | SetAside | Replace | Overwrite) -> int:
-        if self._loop is None or self._closing:
+    async def _order(self, order: Delete | SetAside | Replace | Shorten | Overwrite) -> int:
+        if not self.is_open:
             raise Unavailable("the log is not open")
         self._inbox.put(order)
         return await asyncio.wrap_future(order.done)

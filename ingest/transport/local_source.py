@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from ingest.transport.contract import Delivered, Topic
+from ingest.transport.contract import ConfigurationError, Delivered, Topic, Unavailable
 from ingest.transport.cursor import Cursor
 from ingest.transport.log_format import CURSORS, Damage
 from ingest.transport.log_reader import LogReader
@@ -84,6 +84,14 @@ class LocalLogSource:
         if cursor is not None and done > self._committed_up_to:
             await self._run(lambda: cursor.write(done))
             self._committed_up_to = done
+
+    async def lag_records(self) -> int | None:
+        """See `Source.lag_records`."""
+        position = self._handed_out_up_to
+        try:
+            return await self._run(lambda: self._reader.count_from(position))
+        except (Unavailable, ConfigurationError):
+            return None
 
     async def close(self) -> None:
         """Release the files; what was not committed is handed out again. A second call is a no-op."""

@@ -82,21 +82,25 @@ def replace_chunk(database: sqlite3.Connection, rewrite: Rewrite) -> int:
     update = "UPDATE chunk SET key_id = ?, sealed = ? WHERE topic = ? AND first_offset = ? AND record_count = ?"
     if not database.execute(update, (chunk.key_id, chunk.sealed, *place, chunk.record_count)).rowcount:
         return 0
-    _add(database, *place, erased)
+    count_erased(database, *place, erased)
     return erased
 
 
-def forget_places(database: sqlite3.Connection, topic: str, first_offsets: Sequence[int]) -> int:
-    """Note that these chunks are gone, in the transaction at hand; return how many of their records were erased."""
+def forget_places(database: sqlite3.Connection, topic: str, first_offsets: Sequence[int], *, left: int = 0) -> int:
+    """Note that these chunks are gone, in the transaction at hand, but for `left` erased places that live on.
+
+    Return how many of the records that went were erased.
+    """
     forget = "DELETE FROM erased WHERE topic = ? AND first_offset = ? RETURNING record_count"
     counts = [database.execute(forget, (topic, first_offset)).fetchall() for first_offset in first_offsets]
-    erased = sum(int(count) for rows in counts for (count,) in rows)
+    erased = sum(int(count) for rows in counts for (count,) in rows) - left
     if erased:
-        _add(database, topic, GONE, erased)
+        count_erased(database, topic, GONE, erased)
     return erased
 
 
-def _add(database: sqlite3.Connection, topic: str, first_offset: int, erased: int) -> None:
+def count_erased(database: sqlite3.Connection, topic: str, first_offset: int, erased: int) -> None:
+    """Count erased records to the chunk at `first_offset`, or to `GONE`, in the transaction at hand."""
     database.execute("INSERT OR IGNORE INTO erased VALUES (?, ?, 0)", (topic, first_offset))
     add = "UPDATE erased SET record_count = record_count + ? WHERE topic = ? AND first_offset = ?"
     database.execute(add, (erased, topic, first_offset))

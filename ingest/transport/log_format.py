@@ -27,7 +27,8 @@ counts as what its place is counted as.
 
 A chunk is MessagePack, `[headers, [[timestamp_ms, [[key, value], ...]], ...]]`, sealed with AES-256-GCM. In the place
 of a record that was erased stands nil: it keeps its offset, and readers step over it. One transaction replaces such a
-chunk by the new one, sealed anew, under the same offsets and timestamps; a crash leaves the one or the other.
+chunk by the new one, sealed anew, under the same offsets and timestamps; a crash leaves the one or the other. A chunk
+of which the first records are done with is likewise replaced by one that begins behind them, see `log_cut`.
 
 Topic, first offset, count and both timestamps are bound to the seal: a chunk that was moved, swapped or edited does not
 open. Such a chunk is skipped by readers and reported by its range of offsets. It stays where it is until its retention
@@ -170,13 +171,15 @@ class Chunk(NamedTuple):
 
 
 Headers = tuple[tuple[str, bytes], ...]
+Contents = list[tuple[int, list[Record | None]]]
+"""Per caller the timestamp and the records, None for each that was erased."""
 
 Covers = Callable[[bytes], bool]
 """Tells of the value of a record whether it must go. It is asked from any thread."""
 
 encode_records = msgspec.msgpack.Encoder().encode
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(tuple[Headers, list[tuple[int, list[Record | None]]]]).decode
+_decode = msgspec.msgpack.Decoder(tuple[Headers, Contents]).decode
 _BOUND: Final = struct.Struct(">BQQqq")
 
 
@@ -190,11 +193,8 @@ def seal_chunk(topic: str, first_offset: int, batches: Sequence[Batch], keys: Se
     return Chunk(topic, first_offset, record_count, oldest, newest, sealed.key_id, sealed.box)
 
 
-def open_chunk(chunk: Chunk, keys: SealKeys) -> tuple[Headers, list[tuple[int, list[Record | None]]]]:
-    """Return the headers and, per caller, the timestamp and the records, None for each that was erased.
-
-    Raises `Tampered` or `UnknownKey`.
-    """
+def open_chunk(chunk: Chunk, keys: SealKeys) -> tuple[Headers, Contents]:
+    """Return the headers and what lies in the chunk. Raises `Tampered` or `UnknownKey`."""
     return _decode(keys.open(Sealed(chunk.key_id, chunk.sealed), _bound_to(chunk)))
 
 
@@ -212,8 +212,13 @@ def without(chunk: Chunk, covers: Covers, keys: SealKeys) -> tuple[Chunk, int]:
                 erased += 1
     if not erased:
         return chunk, 0
-    sealed = keys.seal(_encode((headers, batches)), _bound_to(chunk))
-    return chunk._replace(key_id=sealed.key_id, sealed=sealed.box), erased
+    return reseal(chunk, headers, batches, keys), erased
+
+
+def reseal(chunk: Chunk, headers: Headers, contents: Contents, keys: SealKeys) -> Chunk:
+    """Return `chunk` with other contents, whose count and times it tells already."""
+    sealed = keys.seal(_encode((headers, contents)), _bound_to(chunk))
+    return chunk._replace(key_id=sealed.key_id, sealed=sealed.box)
 
 
 def _bound_to(chunk: Chunk) -> bytes:

@@ -29,7 +29,12 @@ _CHUNKS: Final = f"""SELECT * {_AT_OR_BEHIND} AND (first_offset + record_count >
 ORDER BY first_offset"""  # a count below 1 is damage, to be noticed and not to be passed over in silence
 _TWO_FIRST_OFFSETS: Final = f"SELECT first_offset {_AT_OR_BEHIND} ORDER BY first_offset LIMIT 2"  # needs the index only
 _FIRST_FROM: Final = "SELECT * FROM chunk WHERE topic = ?1 AND first_offset >= ?2 ORDER BY first_offset LIMIT 1"
+_LAST_BELOW: Final = "SELECT * FROM chunk WHERE topic = ?1 AND first_offset < ?2 ORDER BY first_offset DESC LIMIT 1"
 _NEXT_OFFSET: Final = "SELECT next_offset FROM topic WHERE name = ?1"
+_COUNT_FROM: Final = """
+SELECT next_offset - max(?2, coalesce((SELECT min(first_offset) FROM chunk WHERE topic = ?1), next_offset))
+FROM topic WHERE name = ?1
+"""
 
 
 class Found(NamedTuple):
@@ -63,6 +68,16 @@ class LogReader:
         except sqlite3.Error as error:
             raise self._away(error) from None
         return int(row[0]) if row else 0
+
+    def count_from(self, position: int) -> int:
+        """Return how many offsets there are from `position` on, 0 where all chunks are gone. Raises as `read` does."""
+        if (database := self._connected()) is None:
+            return 0
+        try:
+            row = database.execute(_COUNT_FROM, (self._topic.value, position)).fetchone()
+        except sqlite3.Error as error:
+            raise self._away(error) from None
+        return max(0, int(row[0])) if row else 0
 
     def read(self, position: int, records_max: int) -> Found:
         """Return the records from `position` on, at least `records_max` where there are as many, in whole chunks.
@@ -116,6 +131,22 @@ class LogReader:
                 position = behind
             else:
                 return Chunk(*rows[0]) if rows else None
+
+    def chunk_around(self, position: int) -> Chunk | None:
+        """Return the chunk that begins below `position` and goes on behind it, unopened, or None.
+
+        So it is where SQLite cannot read it. Raises as `read` does.
+        """
+        if (database := self._connected()) is None:
+            return None
+        try:
+            row = database.execute(_LAST_BELOW, (self._topic.value, position)).fetchone()
+        except sqlite3.Error as error:
+            if not is_corrupt(error):
+                raise self._away(error) from None
+            return None
+        chunk = Chunk(*row) if row else None
+        return chunk if chunk is not None and chunk.first_offset + chunk.record_count > position else None
 
     def close(self) -> None:
         """Release the database; a later call opens it again."""

@@ -15,6 +15,7 @@ import structlog
 from ingest.clock import Clock
 from ingest.transport.files import sync_folder
 from ingest.transport.high_water import HighWaterMark
+from ingest.transport.log_cut import Cut, replace_by_cut
 from ingest.transport.log_erasure import Rewrite, forget_places, replace_chunk
 from ingest.transport.log_format import (
     DATABASE,
@@ -171,6 +172,18 @@ class LogStore:
         self._wal_bytes += sum(2 * len(chunk.sealed) for chunk, _ in rewrites)
         self.totals += Totals(waiting=-erased, erased=erased)
         return erased
+
+    def cut(self, cut: Cut) -> int:
+        """Put what is left of a chunk in its place; return how many records went, 0 where the chunk is gone.
+
+        Raises `sqlite3.Error` with the chunk as it was.
+        """
+        database, _ = self._opened()
+        with self._transaction(database):
+            records, erased = replace_by_cut(database, cut)
+        self._wal_bytes += 2 * len(cut.chunk.sealed)
+        self.totals += Totals(deleted=records - erased, waiting=erased - records)
+        return records
 
     def set_aside(self, damage: Damage) -> None:
         """Enter `damage` into the table `lost`, and move the chunks that begin within it to `aside`.

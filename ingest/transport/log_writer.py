@@ -11,12 +11,14 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Final, NamedTuple
 
 import structlog
 
 from ingest.clock import Clock
 from ingest.transport.contract import ConfigurationError, Unavailable
+from ingest.transport.log_cut import Cut
 from ingest.transport.log_erasure import Rewrite
 from ingest.transport.log_format import Batch, Damage
 from ingest.transport.log_store import Expired, LogFull, LogStore
@@ -68,6 +70,13 @@ class Replace(NamedTuple):
     done: Future[int]
 
 
+class Shorten(NamedTuple):
+    """An order to put what is left of a chunk in its place; `done` gets how many records went."""
+
+    cut: Cut
+    done: Future[int]
+
+
 class Overwrite(NamedTuple):
     """An order to empty the WAL, so that what was replaced does not live on in it; `done` gets 1 if that was done."""
 
@@ -78,7 +87,7 @@ class Stop(NamedTuple):
     """The last order: everything before it is carried out, then the files are closed."""
 
 
-Order = Append | Delete | SetAside | Replace | Overwrite | Stop
+Order = Append | Delete | SetAside | Replace | Shorten | Overwrite | Stop
 Inbox = queue.SimpleQueue[Order]
 Settle = Callable[[Sequence[Append], Unavailable | None], None]
 """Told once for every batch, in the order of the inbox, from the writer's thread."""
@@ -147,7 +156,9 @@ class LogWriter:
                 case SetAside():
                     self._set_aside(other)
                 case Replace():
-                    self._replace(other)
+                    self._rewrite(partial(self._store.rewrite, other.rewrites), other.done)
+                case Shorten():
+                    self._rewrite(partial(self._store.cut, other.cut), other.done)
                 case Overwrite():
                     self._overwrite(other)
                 case Stop():
@@ -206,16 +217,17 @@ class LogWriter:
         else:
             _finish(order.done, Unavailable(self.fault))
 
-    def _replace(self, order: Replace) -> None:
-        erased = 0
+    def _rewrite(self, step: Callable[[], int], done: Future[int]) -> None:
+        """Replace chunks; `step` returns how many records went."""
+        records = 0
 
         def rewrite() -> None:
-            nonlocal erased
-            erased = self._store.rewrite(order.rewrites)
+            nonlocal records
+            records = step()
 
-        done = self._attempt(rewrite)
-        self._truncation_due |= done
-        _finish(order.done, erased if done else Unavailable(self.fault))
+        worked = self._attempt(rewrite)
+        self._truncation_due |= worked
+        _finish(done, records if worked else Unavailable(self.fault))
 
     def _overwrite(self, order: Overwrite) -> None:
         done = self._attempt(self._truncate_if_due)
@@ -258,7 +270,7 @@ class LogWriter:
                     self._settle([append], Unavailable("the log is closed"))
                 case Delete() as order:
                     _finish(order.done, Unavailable("the log was closed before all was deleted"))
-                case SetAside() | Replace() | Overwrite() as order:
+                case SetAside() | Replace() | Shorten() | Overwrite() as order:
                     _finish(order.done, Unavailable("the log is closed"))
 
 

@@ -146,6 +146,10 @@ class MemorySource:
         """Remember that everything handed out so far is done."""
         self._transport.cursors[self._group, self._topic] = self._position
 
+    async def lag_records(self) -> int | None:
+        """Return how many records were stored behind those that were handed out."""
+        return len(self._transport.records[self._topic]) - self._position
+
     async def close(self) -> None:
         """Forget what was handed out and not committed."""
 

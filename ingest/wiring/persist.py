@@ -1,5 +1,6 @@
 """The persisting process, put together from its parts."""
 
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -18,11 +19,12 @@ from ingest.persist.users import UserWriter
 from ingest.persist.worker import PersistWorker
 from ingest.persist.writer import CONSUMER, EventWriter
 from ingest.settings import Settings
-from ingest.transport.contract import Publisher, Source, Topic
+from ingest.transport.contract import Delivered, Publisher, Source, Topic
 from ingest.transport.local_log import LocalLog
 from ingest.transport.local_source import LocalLogSource
+from ingest.transport.log_format import DATABASE
 from ingest.transport.retention import RETENTION_MS
-from ingest.wiring.transport import kafka_publisher, open_data_dir, open_source, seal_keys
+from ingest.wiring.transport import PARKED_FOLDER, kafka_publisher, open_data_dir, open_source, seal_keys
 
 DEADLINE_MS: Final = 60_000
 """Longest time for the rows of one batch; a database that needs more is away."""
@@ -89,22 +91,23 @@ def _user_writers(database: Database) -> dict[Topic, UserWriter]:
 
 async def read_dead_letters(settings: Settings) -> list[DeadLetter]:
     """Return all dead letters that are kept, oldest first. Raises `Unavailable`."""
-    source = _dead_letter_source(settings)
-    await source.start()
-    letters: list[DeadLetter] = []
-    try:
-        while found := await source.poll(POLL_RECORDS_MAX, POLL_WAIT_MS):
-            letters += [msgspec.json.decode(each.value, type=DeadLetter) for each in found]
-    finally:
-        await source.close()
-    return letters
+    found: list[Delivered] = []
+    for source in _dead_letter_sources(settings):
+        await source.start()
+        try:
+            while some := await source.poll(POLL_RECORDS_MAX, POLL_WAIT_MS):
+                found += some
+        finally:
+            await source.close()
+    found.sort(key=attrgetter("timestamp_ms"))
+    return [msgspec.json.decode(each.value, type=DeadLetter) for each in found]
 
 
 async def replay_dead_letters(settings: Settings, reason: str | None) -> tuple[int, int]:
     """Try the dead letters of this consumer again, with `reason` only those; return how many are rows, and are not."""
     assert settings.postgres_dsn is not None
     keys = seal_keys(settings)
-    letters = [each for each in await read_dead_letters(settings) if each.consumer == CONSUMER]
+    letters = [each for each in await read_dead_letters(settings) if each.consumer == CONSUMER and each.sealed]
     records = [reopen(each, keys) for each in letters if reason in {None, each.reason} and each.topic in GROUPS]
     database = Database(settings.postgres_dsn.reveal(), "ingest-persist", connections_max=1, deadline_ms=DEADLINE_MS)
     await database.open()
@@ -121,10 +124,13 @@ async def replay_dead_letters(settings: Settings, reason: str | None) -> tuple[i
     return len(records) - len(poison), len(poison)
 
 
-def _dead_letter_source(settings: Settings) -> Source:
+def _dead_letter_sources(settings: Settings) -> list[Source]:
+    """Return readers of all dead letters: without Kafka each consumer has them in a log of its own."""
     if settings.kafka_bootstrap is not None:
-        return open_source(settings, Topic.DEAD_LETTERS, None)
-    return LocalLogSource(settings.data_dir / DEAD_LETTERS_FOLDER, seal_keys(settings), Topic.DEAD_LETTERS, None)
+        return [open_source(settings, Topic.DEAD_LETTERS, None)]
+    folders = [settings.data_dir / name for name in (DEAD_LETTERS_FOLDER, PARKED_FOLDER)]
+    keys = seal_keys(settings)
+    return [LocalLogSource(each, keys, Topic.DEAD_LETTERS, None) for each in folders if (each / DATABASE).is_file()]
 
 
 def _local_dead_letters(settings: Settings) -> LocalLog:

@@ -31,11 +31,15 @@ from ingest.settings import Settings
 from ingest.settings_rules import warnings
 from ingest.telemetry.catalog import OTHER
 from ingest.telemetry.metrics import Figures
+from ingest.transport.contract import Topic
+from ingest.transport.fallback import FallbackPublisher
+from ingest.transport.forget import LogForgetter
 from ingest.transport.known_erased import KnownErased, nobody
+from ingest.transport.local_log import LocalLog
 from ingest.wiring.cache import open_cache
 from ingest.wiring.log import open_log
 from ingest.wiring.partner import Shared, build_partner_surface, partner_description
-from ingest.wiring.transport import open_data_dir, open_fallback, open_log_transport
+from ingest.wiring.transport import FORWARD_GROUP, LOG_FOLDER, open_data_dir, open_fallback, open_log_transport
 
 REGISTRY_COPY: Final = "registry.json"
 """The registry as the database last told it, for a start while that is away."""
@@ -62,7 +66,7 @@ def build_worker(settings: Settings) -> Worker:
     registry = _registry(settings, clock, rate)
     known = KnownErased() if settings.postgres_dsn is not None else nobody()
     fallback = open_fallback(settings, known) if settings.kafka_bootstrap is not None else None
-    publisher = fallback or open_log_transport(settings)
+    publisher, forgetting = _transport(settings, fallback)
     regions = Regions(settings.geoip_path)
     agents = warm()
     for problem in (*regions.problems(), *agents.problems(), *warnings(settings)):
@@ -84,7 +88,7 @@ def build_worker(settings: Settings) -> Worker:
         path: Collect(intake, **shared._asdict(), agents=agents, in_flight=in_flight)
         for path, intake in INTAKES.items()
     }
-    companions: tuple[Companion, ...] = ()
+    companions: tuple[Companion, ...] = forgetting
     cache = open_cache(settings, clock)
     if cache is not None:
         event_rate = SharedEventRate(rate, cache, clock, workers=settings.workers)
@@ -119,6 +123,16 @@ def _in_flight(settings: Settings) -> InFlight:
         bytes_max=settings.in_flight_bytes_max,
         queue_s_max=settings.queue_ms_max / 1000,
     )
+
+
+def _transport(
+    settings: Settings, fallback: FallbackPublisher | None
+) -> tuple[FallbackPublisher | LocalLog, tuple[Companion, ...]]:
+    """Return where records go; with the local log also what deletes from it what was forwarded."""
+    if fallback is not None:
+        return fallback, ()
+    log = open_log_transport(settings)
+    return log, (LogForgetter(log, settings.data_dir / LOG_FOLDER, {Topic.FORWARD: FORWARD_GROUP}),)
 
 
 def _over_database(

@@ -24,6 +24,12 @@ SPOOL_FOLDER: Final = "spool"
 SPOOL_EXPIRING: Final = (Topic.FORWARD, Topic.FORWARD_PARKED)
 """Topics whose records may hold device identifiers: in the spool too they live no longer than allowed."""
 
+FORWARD_GROUP: Final = "forward"
+"""The consumer group of the forwarding process."""
+
+PARKED_FOLDER: Final = "forward-parked"
+"""Without Kafka the log of the forwarding process: what it parks, and its dead letters."""
+
 KEY_FILE: Final = "spool.key"
 
 
@@ -103,15 +109,17 @@ def open_log_transport(settings: Settings) -> LocalLog:
     )
 
 
-def open_source(settings: Settings, topic: Topic, group: str | None) -> Source:
+def open_source(settings: Settings, topic: Topic, group: str | None, *, delete_done: bool = False) -> Source:
     """Return a reader of one topic from where the edge stores records in the end: Kafka, else the local log.
 
-    On Kafka groups are named with the topics' prefix, so that installations that share brokers do not meet.
+    On Kafka groups are named with the topics' prefix, so that installations that share brokers do not meet. With
+    `delete_done` what the group has committed is deleted there behind it; in the local log its writer has to do that.
     """
     if settings.kafka_bootstrap is not None:
         plan = topic_plan(settings)
         named = None if group is None else plan.prefix + group
-        return KafkaSource(kafka_connection(settings), plan.name(topic), topic, group=named)
+        connection = kafka_connection(settings)
+        return KafkaSource(connection, plan.name(topic), topic, group=named, delete_done=delete_done)
     return LocalLogSource(settings.data_dir / LOG_FOLDER, seal_keys(settings), topic, group)
 
 

@@ -14,6 +14,8 @@ from tests.support.service import ServiceProcess
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
+SHORT: Final = {"retention.ms": str(HOUR_MS), "segment.ms": "600000"}
+"""Settings under which no topic keeps device identifiers for longer than promised."""
 
 
 class Made(NamedTuple):
@@ -47,11 +49,11 @@ def made(bootstrap: str, prefix: str) -> dict[str, Made]:
     return asyncio.run(_made(bootstrap, prefix))
 
 
-async def _create(bootstrap: str, names: list[str]) -> None:
+async def _create(bootstrap: str, names: list[str], config: dict[str, str]) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        await admin.create_topics([NewTopic(name, 1, 1) for name in names])
+        await admin.create_topics([NewTopic(name, 1, 1, topic_configs=config) for name in names])
     finally:
         await admin.close()
 
@@ -107,7 +109,7 @@ def test_the_command_creates_lists_and_checks(kafka: KafkaCluster, topic_prefix:
 
 def test_too_few_copies_refuse_the_start(kafka: KafkaCluster, topic_prefix: str, tmp_path: Path) -> None:
     """Topics with one copy are refused in one line that names them and the way out; so does `ingest topics`."""
-    asyncio.run(_create(kafka.bootstrap, [topic_prefix + topic for topic in Topic]))
+    asyncio.run(_create(kafka.bootstrap, [topic_prefix + topic for topic in Topic], SHORT))
     lenient = on_kafka(kafka.bootstrap, topic_prefix, tmp_path, PORT="0", ADMIN_PORT="0")
     env = {name: value for name, value in lenient.items() if name != "INGEST_KAFKA_ALLOW_SINGLE_COPY"}
     served, checked = run_command(["serve"], env), run_command(["topics", "--check"], env)
@@ -116,6 +118,21 @@ def test_too_few_copies_refuse_the_start(kafka: KafkaCluster, topic_prefix: str,
         assert done.returncode == 1
         assert_one_line(done.stderr, f"topic {topic_prefix}events has 1 copies", "INGEST_KAFKA_ALLOW_SINGLE_COPY")
     assert listed(lenient, "--check")[0] == 0
+
+
+def test_topics_that_keep_device_identifiers_refuse_the_start(
+    kafka: KafkaCluster, topic_prefix: str, tmp_path: Path
+) -> None:
+    """By whomever they were made, in one line that names the setting; one copy is no excuse, and the list tells it."""
+    asyncio.run(_create(kafka.bootstrap, [topic_prefix + Topic.FORWARD], {}))
+    env = on_kafka(kafka.bootstrap, topic_prefix, tmp_path, PORT="0", ADMIN_PORT="0")
+    served, (code, topics) = run_command(["serve"], env), listed(env)
+    faults = {each["topic"]: each["lifetime_faults"] for each in topics}
+
+    assert (served.returncode, code) == (1, 1)
+    assert_one_line(served.stderr, f"topic {topic_prefix}forward has segment.ms 604800000", "retention.ms 604800000")
+    assert "INGEST_KAFKA_ALLOW_SINGLE_COPY" not in served.stderr
+    assert [topic for topic, told in faults.items() if told] == [Topic.FORWARD]
 
 
 def test_too_few_brokers_create_nothing(kafka: KafkaCluster, topic_prefix: str, tmp_path: Path) -> None:

@@ -257,6 +257,35 @@ def test_a_commit_without_news_changes_nothing(world: World) -> None:
     run(story)
 
 
+async def lag(source: Source) -> int:
+    """Return how many records the source has still to take, once that is known."""
+    while (records := await source.lag_records()) is None:  # noqa: ASYNC110 - there is no event to wait for
+        await asyncio.sleep(0.01)
+    return records
+
+
+def test_the_lag_counts_what_is_still_to_be_taken(world: World) -> None:
+    """It falls with what is handed out and rises with what is published; what a group has committed does not count."""
+
+    async def story() -> None:
+        async with publishing(world) as publisher:
+            await publisher.publish(Topic.EVENTS, batch("k", 10), NOW_MS)
+            async with consuming(world) as source:
+                await take(source, 4)
+                assert await lag(source) == 6
+                await source.commit()
+                await take(source, 6)
+                assert await lag(source) == 0
+                await publisher.publish(Topic.EVENTS, batch("k", 3), NOW_MS)
+                await take(source, 1)
+                assert await lag(source) == 2
+            async with consuming(world) as source:
+                await take(source, 1)
+                assert await lag(source) == 8
+
+    run(story)
+
+
 def test_groups_do_not_see_each_other(world: World) -> None:
     """Each group gets every record, wherever the others stand."""
 

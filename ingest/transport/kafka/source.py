@@ -10,6 +10,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from ingest.transport.contract import Delivered, Topic, Unavailable
 from ingest.transport.kafka.connection import Connection
+from ingest.transport.kafka.forget import Forgetter
 from ingest.transport.kafka.topics import topic_exists
 
 METADATA_AGE_MS: Final = 5_000
@@ -19,22 +20,35 @@ COMMIT_S: Final = 5.0
 """Longest wait for a commit: the client itself would try until the brokers are back, and keep a stop waiting."""
 
 CLOSE_S: Final = 5.0
+_POSITION_S: Final = 1.0
 
 _log = structlog.get_logger(__name__)
 
 
 class KafkaSource:
-    """A `Source` over one aiokafka consumer; with `group` None nothing is committed. `oldest` says where it begins."""
+    """A `Source` over one aiokafka consumer; with `group` None nothing is committed. `oldest` says where it begins.
+
+    With `delete_done` what the group has committed is deleted behind it, so that nobody can read it any more.
+    """
 
     def __init__(
-        self, connection: Connection, name: str, topic: Topic, *, group: str | None, oldest: bool = True
+        self,
+        connection: Connection,
+        name: str,
+        topic: Topic,
+        *,
+        group: str | None,
+        oldest: bool = True,
+        delete_done: bool = False,
     ) -> None:
         self._connection = connection
         self._name = name
         self._topic = topic
         self._group = group
         self._oldest = oldest
+        self._delete_done = delete_done
         self._consumer: AIOKafkaConsumer | None = None
+        self._forgetter: Forgetter | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -61,6 +75,9 @@ class KafkaSource:
             await consumer.stop()
             raise Unavailable(f"there is no topic {self._name}")
         self._consumer = consumer
+        if self._delete_done and self._group is not None and self._forgetter is None:
+            self._forgetter = Forgetter(self._connection, self._name, self._topic, self._group)
+            self._forgetter.start()
 
     async def poll(self, records_max: int, wait_ms: int) -> Sequence[Delivered]:
         """See `Source.poll`. A consumer of a group that failed is replaced: some never find back to their group."""
@@ -71,13 +88,13 @@ class KafkaSource:
             found = await self._consumer.getmany(timeout_ms=wait_ms, max_records=records_max)
         except KafkaError as error:
             if self._group is not None:
-                await self.close()
+                await self._leave()
             raise Unavailable(f"Kafka does not answer: {type(error).__name__}") from error
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            await self.close()
+            await self._leave()
             raise Unavailable("the consumer's own work was cancelled") from error  # by itself, in a rebalance
         return [
             Delivered(
@@ -107,9 +124,36 @@ class KafkaSource:
             _log.info("position_passed_on")
         except (KafkaError, OSError, TimeoutError) as error:
             raise Unavailable(f"the position was not kept: {type(error).__name__}") from error
+        else:
+            if self._forgetter is not None:
+                self._forgetter.due()
+
+    async def lag_records(self) -> int | None:
+        """See `Source.lag_records`: of the partitions that it has, as the brokers told with what was last fetched."""
+        if self._consumer is None:
+            return None
+        newest = {place: self._consumer.highwater(place) for place in self._consumer.assignment()}
+        lag = 0
+        try:
+            async with asyncio.timeout(_POSITION_S):
+                for place, end in newest.items():
+                    if end is None:
+                        return None
+                    lag += max(0, end - await self._consumer.position(place))
+        except (KafkaError, TimeoutError):
+            return None
+        return lag
 
     async def close(self) -> None:
         """See `Source.close`. Brokers that do not answer are left to themselves after `CLOSE_S`."""
+        forgetter, self._forgetter = self._forgetter, None
+        if forgetter is None:
+            await self._leave()
+        else:
+            await asyncio.gather(self._leave(), forgetter.close())
+
+    async def _leave(self) -> None:
+        """End the consumer; a further poll begins with a new one."""
         if self._consumer is None:
             return
         ending = asyncio.create_task(self._consumer.stop())

@@ -1,4 +1,4 @@
-"""The topics on the brokers: made where they are missing, and checked for the copies that the promise needs."""
+"""The topics on the brokers: made where they are missing, and checked for the copies and lifetimes promised."""
 
 import asyncio
 import time
@@ -20,8 +20,11 @@ APPEND_TIME: Final = "LogAppendTime"
 KNOWN_S: Final = 5.0
 _KNOWN_TICK_S: Final = 0.1
 
-# A record is gone only with its segment, so topics that may hold device identifiers roll theirs every ten minutes.
-_SEGMENT_MS: Final = {Topic.FORWARD: 600_000, Topic.FORWARD_PARKED: 600_000}
+SEGMENT_MS: Final = {Topic.FORWARD: 600_000, Topic.FORWARD_PARKED: 600_000}
+"""A record's bytes go with its segment alone, so topics that may hold device identifiers roll theirs so often.
+
+These may not keep them for longer than promised either, whoever made the topics.
+"""
 
 
 class TopicPlan(NamedTuple):
@@ -41,7 +44,10 @@ class TopicPlan(NamedTuple):
 
 
 class TopicState(NamedTuple):
-    """One topic as the brokers have it. `faults` are sentences for the operator, none where it keeps the promise."""
+    """One topic as the brokers have it. The faults are sentences for the operator, none where it keeps the promise.
+
+    `faults` concern copies, and a plan with `single_copy` has none; `lifetime_faults` nothing excuses.
+    """
 
     topic: Topic
     name: str
@@ -50,13 +56,14 @@ class TopicState(NamedTuple):
     in_sync_min: int
     faults: tuple[str, ...]
     created: bool
+    lifetime_faults: tuple[str, ...] = ()
 
 
 async def ensure_topics(connection: Connection, plan: TopicPlan, *, create: bool = True) -> list[TopicState]:
     """Return the state of every topic, after creating those that are missing.
 
     Raises `ConfigurationError` where a topic is missing and may not be created, and `Unavailable` where the brokers
-    cannot be reached. Topics that promise too little are told in `faults`.
+    cannot be reached. Topics that promise too little, or keep records for too long, tell so in their faults.
     """
     admin = AIOKafkaAdminClient(request_timeout_ms=10_000, **connection.arguments())
     try:
@@ -91,8 +98,10 @@ async def topic_exists(connection: Connection, name: str) -> bool:
 def check(states: list[TopicState]) -> None:
     """Raise `ConfigurationError` with every fault of every topic, if there is one."""
     faults = [fault for state in states for fault in state.faults]
-    if faults:
-        raise ConfigurationError(f"{'; '.join(faults)}; INGEST_KAFKA_ALLOW_SINGLE_COPY=true accepts that")
+    lifetimes = [fault for state in states for fault in state.lifetime_faults]
+    excuse = ["INGEST_KAFKA_ALLOW_SINGLE_COPY=true accepts that"] if faults else []
+    if faults or lifetimes:
+        raise ConfigurationError("; ".join([*lifetimes, *faults, *excuse]))
 
 
 async def _missing(admin: Any, plan: TopicPlan) -> list[Topic]:
@@ -128,8 +137,8 @@ async def _create(admin: Any, plan: TopicPlan, topics: list[Topic]) -> None:
 
 def _lifetime(topic: Topic) -> dict[str, str]:
     configs = {"retention.ms": str(RETENTION_MS[topic])}
-    if topic in _SEGMENT_MS:
-        configs["segment.ms"] = str(_SEGMENT_MS[topic])
+    if topic in SEGMENT_MS:
+        configs["segment.ms"] = str(SEGMENT_MS[topic])
     return configs
 
 
@@ -161,7 +170,10 @@ async def _describe(admin: Any, plan: TopicPlan, created: set[Topic]) -> list[To
         unclean = config["unclean.leader.election.enable"] == "true"
         clock = config["message.timestamp.type"]
         faults = _faults(name, replication, in_sync_min, clock, unclean=unclean) if not plan.single_copy else ()
-        states.append(TopicState(topic, name, len(partitions), replication, in_sync_min, faults, topic in created))
+        lifetimes = _lifetime_faults(topic, name, config)
+        states.append(
+            TopicState(topic, name, len(partitions), replication, in_sync_min, faults, topic in created, lifetimes)
+        )
     return states
 
 
@@ -187,4 +199,20 @@ def _faults(name: str, replication: int, in_sync_min: int, clock: str, *, unclea
         faults.append(f"topic {name} allows unclean leader election, which can lose what was acknowledged")
     if clock != APPEND_TIME:
         faults.append(f"topic {name} has message.timestamp.type {clock}, so what a spool brings late is deleted unread")
+    return tuple(faults)
+
+
+def _lifetime_faults(topic: Topic, name: str, config: dict[str, str]) -> tuple[str, ...]:
+    if topic not in SEGMENT_MS:
+        return ()
+    faults = []
+    for entry, most in (("retention.ms", RETENTION_MS[topic]), ("segment.ms", SEGMENT_MS[topic])):
+        if not 0 <= int(config[entry]) <= most:  # -1 is for ever
+            faults.append(
+                f"topic {name} has {entry} {config[entry]}, at most {most} is promised for device identifiers"
+            )
+    if (policy := config["cleanup.policy"]) != "delete":
+        faults.append(
+            f"topic {name} has cleanup.policy {policy}, which keeps device identifiers for longer than promised"
+        )
     return tuple(faults)

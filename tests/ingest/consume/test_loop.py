@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from ingest.clock import FakeClock
-from ingest.consume.dead_letter import DeadLetter, DeadLetters, reopen
+from ingest.consume.dead_letter import ContentNotKept, DeadLetter, DeadLetters, reopen
 from ingest.consume.loop import POISON_FREE, Brake, Loop
 from ingest.consume.step import Away, Poison
 from ingest.event import Record
@@ -102,6 +102,37 @@ def test_poison_is_set_aside_whole() -> None:
     assert letter.shape == {"meta": {"app_id": "string", "event_id": "string"}, "*": "number", "bad": "array"}
     assert reopen(letter, KEYS).value == world.values[1]
     assert b"a@b" not in stored.value
+
+
+def test_poison_that_may_not_outlive_its_topic_leaves_no_content() -> None:
+    """Reason, shape, ids and place are kept, neither value nor key, sealed or not; asked for it says so."""
+    value = b'{"meta": {"app_id": "app_x", "event_id": "e1"}, "event": {"idfa": "5E7A4B1C", "bad": 1}}'
+    transport = MemoryTransport()
+    letters = DeadLetters(transport, KEYS, "forward", FakeClock(), with_content=False)
+
+    async def run() -> None:
+        await transport.start()
+        await letters.put([Poison(Delivered(Topic.FORWARD, 3, 17, 5, b"app_x:5E7A4B1C", value, ()), "no_good")])
+
+    asyncio.run(run())
+    (stored,) = transport.records[Topic.DEAD_LETTERS]
+    letter = msgspec.json.decode(stored.value, type=DeadLetter)
+
+    assert letter == DeadLetter(
+        reason="no_good",
+        consumer="forward",
+        topic="forward",
+        partition=3,
+        offset=17,
+        timestamp_ms=5,
+        size_bytes=len(value),
+        shape={"meta": {"app_id": "string", "event_id": "string"}, "event": {"idfa": "string", "bad": "number"}},
+        app_id="app_x",
+        event_id="e1",
+    )
+    assert stored.key == b"forward/3/17"
+    with pytest.raises(ContentNotKept, match="forward/3/17"):
+        reopen(letter, KEYS)
 
 
 def test_nothing_is_committed_while_poison_cannot_be_set_aside() -> None:

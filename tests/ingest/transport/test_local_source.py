@@ -162,6 +162,29 @@ def test_trimmed_records_are_passed_over(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_what_is_gone_is_no_lag(tmp_path: Path) -> None:
+    """A consumer that begins at the beginning has to take what is there, and none where there is no log."""
+
+    async def story() -> None:
+        source = source_over(tmp_path)
+        await source.start()
+        lags = [await source.lag_records()]
+        log = log_over(tmp_path)
+        await log.start()
+        for number in range(4):
+            await log.publish(Topic.EVENTS, one(str(number)), number)
+        lags.append(await source.lag_records())
+        await log.trim(Topic.EVENTS, 3)
+        lags.append(await source.lag_records())
+        await log.trim(Topic.EVENTS, 4)
+        lags.append(await source.lag_records())
+        await source.close()
+        await log.close()
+        assert lags == [0, 4, 1, 0]
+
+    asyncio.run(story())
+
+
 def test_reading_changes_no_byte(tmp_path: Path) -> None:
     """A reader leaves database and WAL of a crashed writer as they are, also when it is the last to close them."""
 

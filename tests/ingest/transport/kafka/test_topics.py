@@ -6,21 +6,24 @@ from typing import Any
 import pytest
 from aiokafka.errors import TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 
-from ingest.transport.contract import Topic, Unavailable
+from ingest.transport.contract import ConfigurationError, Topic, Unavailable
 from ingest.transport.kafka import topics
 from ingest.transport.kafka.connection import Connection
 from ingest.transport.kafka.topics import TopicPlan, ensure_topics
 
 PLAN = TopicPlan("sdk.", 2, single_copy=False)
+SHORT = [("retention.ms", "3600000"), ("segment.ms", "600000"), ("cleanup.policy", "delete")]
 SOUND = [
     ("min.insync.replicas", "2"),
     ("unclean.leader.election.enable", "false"),
     ("message.timestamp.type", "LogAppendTime"),
+    *SHORT,
 ]
 UNSOUND = [
     ("min.insync.replicas", "1"),
     ("unclean.leader.election.enable", "true"),
     ("message.timestamp.type", "CreateTime"),
+    *SHORT,
 ]
 
 
@@ -84,3 +87,21 @@ def test_every_fault_of_a_topic_is_told(monkeypatch: pytest.MonkeyPatch) -> None
         "topic sdk.events has message.timestamp.type CreateTime",
     ]
     assert {state.faults for state in lenient} == {()}
+
+
+def test_device_identifiers_may_not_be_kept_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where topics that may hold them keep records for longer than promised the start is refused, copies or not."""
+    long = [("retention.ms", "-1"), ("segment.ms", "604800000"), ("cleanup.policy", "compact,delete")]
+    monkeypatch.setattr(topics, "AIOKafkaAdminClient", Admin(config=[*SOUND[:3], *long]))
+    states = asyncio.run(ensure_topics(Connection("-"), PLAN._replace(single_copy=True)))
+
+    assert {state.topic for state in states if state.lifetime_faults} == {Topic.FORWARD, Topic.FORWARD_PARKED}
+    assert [fault.partition(",")[0] for state in states for fault in state.lifetime_faults[:2]] == [
+        "topic sdk.forward has retention.ms -1",
+        "topic sdk.forward has segment.ms 604800000",
+        "topic sdk.forward-parked has retention.ms -1",
+        "topic sdk.forward-parked has segment.ms 604800000",
+    ]
+    with pytest.raises(ConfigurationError, match="which keeps device identifiers for longer") as refused:
+        topics.check(states)
+    assert "INGEST_KAFKA_ALLOW_SINGLE_COPY" not in str(refused.value)
