@@ -4,7 +4,8 @@ The stages are types of their own, so that skipping one does not type-check:
 
     bytes -> Decoded -> (per event) RawEvent -> ValidEvent -> Identified -> Record
 
-From `Identified` on nothing holds a raw e-mail, phone number, address or advertising id.
+From `Identified` on nothing holds a raw e-mail, phone number, address or advertising id. The one exception is the
+conversion of an event, a further record, which has the advertising id where that may be handed on.
 """
 
 from typing import Any, NewType
@@ -55,12 +56,17 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Processed(msgspec.Struct):
-    """What became of a batch: received = len(records) + duplicates + len(rejected)."""
+    """What became of a batch: received = len(records) + duplicates + len(rejected).
+
+    `conversions` are further records, of the events that go to advertising platforms; `routed` counts them by platform.
+    """
 
     records: list[Record]
     duplicates: int
     rejected: list[Rejection]
     notes: list[str]
+    conversions: list[Record] = []
+    routed: dict[str, int] = {}
 
 
 class Named(msgspec.Struct, frozen=True):

@@ -34,6 +34,7 @@ from ingest.telemetry.metrics import Figures
 from ingest.telemetry.request_log import RequestLog
 from ingest.telemetry.timestamp import Timestamps
 from ingest.transport.contract import Publisher, RecordTooLarge, Stored, Unavailable
+from ingest.transport.together import publish_with
 from normalize import OwnAddresses
 
 _log = structlog.get_logger(__name__)
@@ -205,6 +206,7 @@ class Collect:
             own=own,
             environment=header_text(headers.get(b"x-environment"), own),
             sdk=header_text(headers.get(b"x-sdk-version"), own),
+            user_agent=headers.get(b"user-agent"),
         )
         return process(batch, request, self._limits, self._intake.check)
 
@@ -222,8 +224,9 @@ class Collect:
         assert done is not None
         self._figures.publish_rounds += 1
         records, done.records = done.records, []
-        storing = self._publisher.publish(self._intake.topic, records, now_ms)
-        del records
+        conversions, done.conversions = done.conversions, []
+        storing = publish_with(self._publisher, self._intake.topic, records, conversions, now_ms)
+        del records, conversions
         try:
             return await storing
         except Unavailable:
@@ -262,6 +265,8 @@ class Collect:
                 rejected=done.rejected,
                 notes=done.notes,
             )
+            if call.stored is not None:
+                figures.routed(done.routed)
         self._log.write(call, self._intake.route, seconds, accepted)
 
 

@@ -21,6 +21,7 @@ from ingest.registry.snapshot import Registry
 from ingest.telemetry.metrics import Figures
 from ingest.telemetry.timestamp import Timestamps
 from ingest.transport.contract import Publisher, RecordTooLarge, Stored, Topic, Unavailable
+from ingest.transport.together import publish_with
 from normalize import OwnAddresses
 
 SOURCE: Final = "partner"
@@ -106,7 +107,7 @@ class Events:
     async def _publish(self, app: App, received: int, done: Processed, now_ms: int) -> Stored:
         self._figures.publish_rounds += 1
         try:
-            stored = await self._publisher.publish(Topic.EVENTS, done.records, now_ms)
+            stored = await publish_with(self._publisher, Topic.EVENTS, done.records, done.conversions, now_ms)
         except Unavailable:
             self._figures.publish_failed("unavailable")
             self._rate.refund(app, received)
@@ -115,6 +116,7 @@ class Events:
             self._figures.publish_failed("record_too_large")
             raise Refusal(Code.PAYLOAD_TOO_LARGE, details={"limit": "record_bytes"}) from None
         self._count(received, stored, done)
+        self._figures.routed(done.routed)
         return stored
 
     def _count(self, received: int, stored: Stored | None, done: Processed) -> None:

@@ -117,6 +117,14 @@ def _encode_device(request: Request, members: tuple[Any, ...]) -> bytes:
     return b"," + _encode(parts)[1:-1] if parts else b""
 
 
+def os_name(request: Request, event: JsonObject) -> str | None:
+    """Return the name in a record's `os`: the event's platform if it is a system, else what the user agent says."""
+    platform, os = event.get("platform"), request.agent.os
+    if type(platform) is str and platform.lower() in _OPERATING_SYSTEMS:
+        return platform
+    return os.name if os is not None else None
+
+
 def _software(
     request: Request, platform: str | None, os_version: str | None, app_version: str | None
 ) -> dict[str, Named]:

@@ -7,6 +7,9 @@ import normalize
 from normalize import OwnAddresses
 
 CHARS_MAX: Final = 200
+AGENT_MAX: Final = 512
+"""Bytes of a `User-Agent` that may be handed on, and characters of it after the rules; a longer one is left out."""
+
 _plain = re.compile(r"[A-Za-z0-9 ._/()-]{1,200}").fullmatch
 
 
@@ -36,3 +39,11 @@ def header_text(value: bytes | None, own: OwnAddresses) -> str | None:
         return text
     text, _ = normalize.scrub_text(text, own)  # whole: a cut may leave half of what it looks for
     return text[:CHARS_MAX] or None
+
+
+def agent_text(value: bytes | None, own: OwnAddresses) -> str | None:
+    """Return a `User-Agent` under the rule for texts, whole; None where that is empty or longer than `AGENT_MAX`."""
+    if not value or len(value) > AGENT_MAX:
+        return None
+    text, _ = normalize.scrub_text(_decoded(value), own)
+    return text if 0 < len(text) <= AGENT_MAX else None

@@ -10,6 +10,7 @@ from typing import Any, Final
 import normalize
 from ingest.event import Decoded, Identified, Processed, Record, ValidEvent
 from ingest.outcome import Fault, Rejection
+from ingest.pipeline.convert import converter_of
 from ingest.pipeline.encode import ROOT_BYTES_MAX, Frame
 from ingest.pipeline.identify import IDS_MAX, TOO_DENSE, UNEXPECTED_TYPE, Budget, identify, marks_in
 from ingest.pipeline.request import Limits, Request
@@ -29,16 +30,20 @@ _is_uuid = re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}").f
 
 
 def process(batch: Decoded, request: Request, limits: Limits, check: Check = validate) -> Processed:
-    """Return the records of a batch, and a verdict on every event that has none.
+    """Return the records of a batch, the conversions among them, and a verdict on every event that has no record.
 
-    The events of `batch` may be changed in place. `check` tells of each whether it may go on.
+    The events of `batch` may be changed in place. `check` tells of each whether it may go on. Only what is judged as an
+    event has a conversion.
     """
     app_id, own = request.app.id, request.own
     event_bytes_max, nesting_max, repaired = limits.event_bytes_max, limits.nesting_max, batch.repaired
     root_ids = _ids_in(batch.extra) if batch.extra else ()
     shared_notes = _identify_root(batch, own, nesting_max)
     frame = Frame(batch, request)
+    converter = converter_of(request, root_ids) if check is validate else None
+    lead = None
     records: list[Record] = []
+    conversions: list[Record] = []
     rejected: list[Rejection] = []
     notes: list[str] = []
     seen: set[tuple[str, str]] = set()
@@ -49,6 +54,8 @@ def process(batch: Decoded, request: Request, limits: Limits, check: Check = val
         if isinstance(event, Fault):
             rejected.append(echo.reject(index, event, sent))
             continue
+        if converter is not None:
+            lead = converter.lead(event)
         identified = identify(
             event, own, bytes_max=event_bytes_max, nesting_max=nesting_max, budget=budget, hunted_too=root_ids
         )
@@ -65,8 +72,15 @@ def process(batch: Decoded, request: Request, limits: Limits, check: Check = val
             continue
         seen.add(identity)
         notes += identified.notes
-        records.append(Record(record_key(identified, app_id, event_id), frame.record(identified, event_id)))
-    return Processed(records, len(batch.events) - len(records) - len(rejected), rejected, notes)
+        key = record_key(identified, app_id, event_id)
+        records.append(Record(key, frame.record(identified, event_id)))
+        if lead is not None and converter is not None:
+            conversion = converter.record(lead, identified, event_id, key)
+            conversions += [conversion] if conversion is not None else []
+    duplicates = len(batch.events) - len(records) - len(rejected)
+    if converter is None:
+        return Processed(records, duplicates, rejected, notes)
+    return Processed(records, duplicates, rejected, notes, conversions, converter.routed)
 
 
 def _identify_root(batch: Decoded, own: OwnAddresses, nesting_max: int) -> tuple[str, ...]:

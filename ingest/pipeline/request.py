@@ -31,7 +31,8 @@ class Request(msgspec.Struct):
     """The facts of one request that its records carry, and `own`: the addresses that may stand in no text of them.
 
     `received_at` is RFC 3339 in UTC with milliseconds. `environment` and `sdk` are what the headers said, under the
-    identity rules; with `environment_fixed` no event may say otherwise. `own` lives as long as the request.
+    identity rules; with `environment_fixed` no event may say otherwise. `own` lives as long as the request, and so does
+    `user_agent`: the header as it came, which is read where a conversion is made and nowhere else.
     """
 
     app: App
@@ -44,6 +45,11 @@ class Request(msgspec.Struct):
     environment_fixed: bool = False
     sdk: str | None = None
     source: str = "sdk"
+    user_agent: bytes | None = None
+
+    def __repr__(self) -> str:
+        """Leave out what the client sent: a representation ends in logs and error reports."""
+        return f"Request({self.request_id})"
 
 
 class Limits(NamedTuple):

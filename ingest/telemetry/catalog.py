@@ -7,6 +7,7 @@ import enum
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from ingest.conversion import Platform
 from ingest.errors import Code
 from ingest.outcome import RejectionCode
 from normalize.notes import Note
@@ -157,6 +158,13 @@ METRICS: Final = (
         "events",
         "Accepted events by the promise given for them; always the accepted ones of `ingest_events_total`.",
         (Label("stored", ("replicated", "spooled")),),
+    ),
+    Metric(
+        "ingest_conversions_total",
+        _COUNTER,
+        "conversions",
+        "Accepted events that were stored a second time, for forwarding to a platform.",
+        (Label("platform", tuple(Platform)),),
     ),
     Metric(
         "ingest_user_properties_total",

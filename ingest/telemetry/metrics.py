@@ -8,7 +8,7 @@ import resource
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final, Protocol
@@ -64,6 +64,7 @@ class Figures:
         self.events = _by_label("ingest_events_total")
         self.events_rejected = _by_label("ingest_events_rejected_total")
         self.events_stored = _by_label("ingest_events_stored_total")
+        self.conversions = _by_label("ingest_conversions_total")
         self.user_properties = _by_label("ingest_user_properties_total")
         self.consent = _by_label("ingest_consent_total")
         self.notes = _by_label("ingest_notes_total")
@@ -150,6 +151,11 @@ class Figures:
             _add_one(self.events_rejected, rejection.code)
         for note in notes:
             _add_one(self.notes, note)
+
+    def routed(self, conversions: Mapping[str, int]) -> None:
+        """Count the events of a batch that were stored for forwarding, by platform."""
+        for platform, count in conversions.items():
+            self.conversions[platform] += count
 
     def statement(self, kind: StatementKind, stored: str | None, notes: Iterable[str]) -> None:
         """Count the fate of one statement about a user: the promise given for it, None where it was rejected."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from examples.generate import APP_ID, SIZES, compact, documents
+from ingest.pipeline.destinations import DEFAULT_NAMES
 
 FOLDER = Path(__file__).parent.parent.parent / "examples"
 TEXTS = dict(documents())
@@ -76,6 +77,14 @@ def test_the_batch_to_read_shows_what_the_edge_must_hide() -> None:
     assert any("client_ip" in event["properties"] for event in events)
     assert any("?email=" in event["properties"].get("url", "") for event in events)
     assert all({"idfv", "att_status"} <= set(event) for event in events)
+
+
+def test_the_batch_to_read_has_something_to_forward() -> None:
+    """`batch.json` has events that each platform knows by their default names, and some that go nowhere."""
+    names = {event["event"] for event in events_of("batch.json")}
+
+    assert all(names & known.keys() for known in DEFAULT_NAMES.values())
+    assert names - {name for known in DEFAULT_NAMES.values() for name in known}
 
 
 def test_only_reserved_names_and_numbers_appear() -> None:

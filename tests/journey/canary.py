@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
-from normalize.members import FAMILIES
+from normalize.members import FAMILIES, Family
 
 V4: Final = "203.0.113.77"
 V6: Final = "2001:db8:dead:beef::77"
@@ -19,6 +19,11 @@ PEER: Final = "127.99.88.77"
 USER: Final = "Canary.User@exempt.example"
 """Stands only in the members that are kept whatever they hold."""
 
+DEVICE: Final = "ca4a27e5-c0de"
+"""How every planted advertising id begins."""
+
+ZERO_ID: Final = "00000000-0000-0000-0000-000000000000"
+
 EXEMPT: Final = ("user_id", "app_user_id", "revenuecat_original_app_user_id")
 
 _NEEDLES: Final = (
@@ -26,6 +31,7 @@ _NEEDLES: Final = (
     *("dead:beef", "deadbeef"),
     *("127.99.88.77", "7f63:584d", "7f63584d"),
     *("canary.ann", "leak-here", "canary.user", "exempt.example"),
+    *(DEVICE, DEVICE.replace("-", ""), ZERO_ID, ZERO_ID.replace("-", "")),
     *("4155550132", "415) 555-0132", "415 555 0132", "415-555-0132", "555-0132"),
 )
 
@@ -39,7 +45,7 @@ def _hidden(needle: bytes) -> Iterator[bytes]:
 
 
 def _forms() -> Iterator[tuple[str, bytes]]:
-    spellings = {V4, V6, EMAIL, EMAIL.lower(), PHONE, PEER, USER, USER.lower(), "14155550132"}
+    spellings = {V4, V6, EMAIL, EMAIL.lower(), PHONE, PEER, USER, USER.lower(), "14155550132", DEVICE, DEVICE.upper()}
     for spelling in spellings:
         for hidden in _hidden(spelling.encode()):
             yield spelling, hidden
@@ -77,6 +83,7 @@ class Attempt(NamedTuple):
 
 
 TIME: Final = "2026-11-24T10:00:00Z"
+LATER: Final = "2026-11-24T10:00:01Z"
 
 
 class Spellings(NamedTuple):
@@ -178,6 +185,66 @@ def in_events(texts: list[str]) -> Iterator[Attempt]:
         yield Attempt("lone surrogate", 202, whole.encode())
 
 
+_IDFA: Final = ("idfa", "advertisingidentifier")
+_GAID: Final = ("gaid", "aaid", "gpsadid", "googleadvertisingid", "androidadvertisingid", "rdid")
+_GENERIC: Final = ("ifa", "advertisingid", "madid")
+_NO_NAMES: Final[tuple[str, ...]] = ()
+
+_SAID: Final[tuple[tuple[dict[str, str], str, tuple[str, ...]], ...]] = (
+    ({"platform": "ios", "att_status": "authorized"}, "idfa", (*_IDFA, *_GENERIC)),
+    ({"platform": "unity", "att_status": "authorized"}, "idfa", _IDFA),
+    ({"platform": "android"}, "gaid", (*_GAID, *_GENERIC)),
+    ({}, "gaid", _GAID),
+    ({"platform": "ios"}, "idfa", _NO_NAMES),
+    ({"platform": "ios", "att_status": "denied"}, "idfa", _NO_NAMES),
+    ({"platform": "android", "att_status": "unknown"}, "gaid", _NO_NAMES),
+)
+"""What an event says of its device, which id may be handed on then, and under which names."""
+
+
+def device_id(number: int) -> str:
+    """Return an advertising id that stands in one event alone."""
+    return f"{DEVICE}-4000-8000-{number:012d}"
+
+
+def allowed_id(event_id: str) -> dict[str, str]:
+    """Return the member with the advertising id that the conversion of a planted event has, by the event's id."""
+    kind, _, number = event_id.partition(":")
+    return {kind: device_id(int(number))} if kind in {"idfa", "gaid"} else {}
+
+
+def advertising_ids() -> Iterator[Attempt]:
+    """Plant ids of devices under every name, at every depth, and in texts; the event's id tells what may become of it.
+
+    Each may be handed on at the top level or in `properties`, under a name without parts.
+    """
+    events = []
+    number = 0
+    for said, kind, names in _SAID:
+        for name in sorted(FAMILIES[Family.ADVERTISING]):
+            for spelled in (name, f"${name.upper()}", f"user.{name}", f"a[{name}]"):
+                number += 1
+                planted = device_id(number)
+                held = {spelled: planted}
+                plain = "." not in spelled and "[" not in spelled
+                fate = f"{kind if plain and name in names else 'none'}:{number}"
+                texts = {"note": f"of {planted.upper()}", "url": f"https://a.example/?{name}={planted}&q={planted}"}
+                deep = {"a": [{"b": {spelled: planted}}], "c": [planted.replace("-", "")]}
+                events += [
+                    _event(event_id=fate, **said, **held, copy=texts),
+                    _event(event_id=fate, **said, properties={**held, "$page_url": texts["url"]})
+                    | {"timestamp": LATER},
+                    _event(event_id=f"deep:{number}", **said, properties=deep, **deep),
+                ]
+        zeros = dict.fromkeys(FAMILIES[Family.ADVERTISING], ZERO_ID)
+        events.append(_event(event_id=f"zero:{number}", **said, **zeros, properties={**zeros, "note": f"of {ZERO_ID}"}))
+    for begin in range(0, len(events), 500):
+        yield Attempt("advertising ids", 202, _batch(*events[begin : begin + 500]))
+    agent = f"App/1.0 ({device_id(0)}; {ZERO_ID})"
+    yield Attempt("agent", 202, _batch(_event(idfv=device_id(0))), headers={"User-Agent": agent})
+    yield Attempt("agent", 202, _batch(_event(), gaid=device_id(0)), headers={"User-Agent": agent})
+
+
 def at_the_root(texts: list[str]) -> Iterator[Attempt]:
     """Plant in the members of a batch's root."""
     for text in texts:
@@ -264,6 +331,7 @@ def attempts(own: tuple[str, ...]) -> Iterator[Attempt]:
     """Return all requests; `own` are spellings of the client's own addresses."""
     texts = Spellings(own).texts()
     yield from in_events(texts)
+    yield from advertising_ids()
     yield from at_the_root(texts)
     yield from refused(texts)
     yield from around(texts)

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from ingest.clock import FakeClock
+from ingest.conversion import ConversionRecord, Platform
 from ingest.errors import Code, Refusal
 from ingest.event import EventRecord
 from ingest.outcome import Rejection
@@ -17,17 +18,20 @@ from ingest.partner.call import Answer, Call, Replay
 from ingest.partner.events import Events
 from ingest.partner.types import EventsAnswer
 from ingest.pipeline.request import Limits
-from ingest.registry.model import App, Kills
+from ingest.registry.model import App, Forward, Kills, MetaForward
 from ingest.registry.rate import EventRate
 from ingest.registry.snapshot import FixedRegistry, Snapshot
 from ingest.telemetry.metrics import Figures
 from ingest.transport.contract import RecordTooLarge, Stored, Topic
 from ingest.transport.memory import MemoryTransport
+from normalize import email_digest
 from tests.ingest.partner.callers import ORGANIZATION, call, standing
 
 TIME = "2026-11-24T10:00:00Z"
 APP = App(id="app_demo", project_id="prj_demo", organization_id=ORGANIZATION, events_per_minute_max=10)
 FOREIGN = App(id="app_foreign", project_id="prj_demo", organization_id="org_other")
+FORWARDING = msgspec.structs.replace(APP, forward=Forward(meta=MetaForward(enabled=True, dataset_id="1")))
+GAID = "38400000-8cf0-11bd-b23e-10b96e40000d"
 LIMITS = Limits(events_max=1_000, event_bytes_max=32 * 1024, nesting_max=64)
 
 
@@ -77,6 +81,12 @@ class World:
         """Return what was stored."""
         return [msgspec.json.decode(each.value, type=EventRecord) for each in self.transport.records[Topic.EVENTS]]
 
+    def conversions(self) -> list[ConversionRecord]:
+        """Return what was stored for forwarding."""
+        return [
+            msgspec.json.decode(each.value, type=ConversionRecord) for each in self.transport.records[Topic.FORWARD]
+        ]
+
     def charged(self) -> int:
         """Return the events that were charged, less those given back."""
         return self.rate.pop_charges().get(APP.id, 0)
@@ -120,6 +130,45 @@ def test_a_batch_is_stored_as_records_of_a_partner() -> None:
     )
     assert (meta.country_code, meta.os, meta.client, meta.environment) == (None, None, None, None)
     assert meta.request_id == told.request_id
+
+
+def test_a_conversion_is_stored_beside_its_event() -> None:
+    """By the same rules as those of SDKs, without a region and without a user agent, and counted once it is stored."""
+    world = World(FORWARDING)
+    sent = event("e1", name="purchase_success", appUserId=7, gaid=GAID, properties={"email": "A@Example.com"})
+    told = answer(world.take(sent, sent, event("e2")))
+
+    assert (told.accepted, told.duplicates, told.stored) == (2, 1, Stored.SPOOLED)
+    (found,) = world.conversions()
+    assert (found.meta.source, found.meta.event_id, found.meta.request_id) == ("partner", "e1", told.request_id)
+    assert (found.meta.country_code, found.meta.os_name, found.event.user_agent) == (None, None, None)
+    assert (found.event.to, found.event.app_user_id, found.event.gaid) == ({Platform.META: "Purchase"}, "7", GAID)
+    assert found.event.email_sha256 == (email_digest("a@example.com"),)
+    assert [each.key for each in world.transport.records[Topic.FORWARD]] == [b"app_demo:7"]
+    assert GAID.encode() not in world.transport.records[Topic.EVENTS][0].value
+    assert world.figures.conversions == {"meta": 1, "tiktok": 0}
+    assert world.conserved()
+
+
+def test_what_is_stored_in_part_is_not_promised() -> None:
+    """Where only the conversion was stored nothing is acknowledged, charged or counted; the next attempt does all."""
+    world = World(FORWARDING)
+    world.transport.fail_next()
+
+    assert refusal(world.take(event("e1", name="purchase_success"))) == (Code.UNAVAILABLE, None)
+    assert (world.charged(), world.figures.events_received, world.figures.conversions["meta"]) == (0, 0, 0)
+    assert answer(world.take(event("e1", name="purchase_success"))).accepted == 1
+    assert (len(world.conversions()), world.figures.conversions["meta"]) == (2, 1)
+
+
+def test_what_stores_no_conversion() -> None:
+    """A key for tests, and a repeat of what was done before."""
+    world = World(FORWARDING)
+    sent = event("e1", name="purchase_success")
+    answer(world.take(sent, key=standing(env="test")))
+    answer(world.take(sent, replay=Replay(202, Stored.REPLICATED)))
+
+    assert (world.conversions(), world.figures.conversions["meta"]) == ([], 0)
 
 
 def test_a_test_key_makes_test_events() -> None:

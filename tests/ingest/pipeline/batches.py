@@ -6,16 +6,27 @@ from typing import Any
 
 import msgspec
 
+from ingest.conversion import ConversionRecord
 from ingest.event import Decoded, EventRecord, Identified, JsonObject, Processed, ValidEvent
 from ingest.outcome import Fault
 from ingest.pipeline.decode import decode
 from ingest.pipeline.identify import identify
 from ingest.pipeline.process import process
 from ingest.pipeline.request import NO_AGENT, NOWHERE, Agent, Limits, Region, Request
-from ingest.registry.model import App
+from ingest.registry.model import App, EventMap, Forward, MetaForward, TikTokForward
 from normalize import OwnAddresses
 
 APP = App(id="app_demo", project_id="prj_demo", organization_id="org_demo")
+BOTH = Forward(meta=MetaForward(enabled=True, dataset_id="1"), tiktok=TikTokForward(enabled=True, event_source_id="C1"))
+FORWARDING = App(
+    id="app_demo",
+    project_id="prj_demo",
+    organization_id="org_demo",
+    forward=BOTH,
+    event_map=EventMap(meta={"view": "ViewContent"}),
+)
+"""An app whose event `view` goes to Meta; to TikTok go the events with default names."""
+
 TIME = "2026-11-24T10:00:00.000Z"
 LIMITS = Limits(events_max=100, event_bytes_max=32 * 1024, nesting_max=64)
 NOBODY = OwnAddresses()
@@ -50,6 +61,7 @@ def request(
     agent: Agent = NO_AGENT,
     environment: str | None = None,
     sdk: str | None = None,
+    user_agent: bytes | None = None,
 ) -> Request:
     """Return what a request brings along; `own` are the client's addresses."""
     return Request(
@@ -61,6 +73,7 @@ def request(
         own=OwnAddresses([ip_address(each) for each in own]),
         environment=environment,
         sdk=sdk,
+        user_agent=user_agent,
     )
 
 
@@ -72,6 +85,16 @@ def through(text: bytes, sender: Request | None = None, limits: Limits = LIMITS)
 def records(done: Processed) -> list[EventRecord]:
     """Return the records as a consumer reads them, held strictly to the schema."""
     return [msgspec.json.decode(record.value, type=EventRecord, strict=True) for record in done.records]
+
+
+def conversions(done: Processed) -> list[ConversionRecord]:
+    """Return what goes to platforms as the one who forwards it reads it."""
+    return [msgspec.json.decode(record.value, type=ConversionRecord, strict=True) for record in done.conversions]
+
+
+def converted(*events: Any, sender: Request | None = None, **root: Any) -> list[ConversionRecord]:
+    """Return the conversions of a batch, by default of an app that forwards."""
+    return conversions(through(body(*events, **root), sender or request(app=FORWARDING)))
 
 
 def stored(text: bytes, sender: Request | None = None, limits: Limits = LIMITS) -> EventRecord:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ingest.conversion import Platform
 from ingest.errors import Code
 from ingest.outcome import Fault, RejectionCode
 from ingest.pipeline.identify import UNEXPECTED_TYPE
@@ -49,6 +50,7 @@ def busy(requests: int = 1) -> Figures:
         figures.body(100, 400)
         figures.stages(0.1, 0.2, 0.3, 0.4)
         figures.batch(6, Stored.SPOOLED, accepted=3, duplicates=2, rejected=[fault], notes=[Note.TEXT_SCRUBBED] * 2)
+        figures.routed({Platform.META: 2, Platform.TIKTOK: 1})
         figures.refused(RefusalReason.MALFORMED)
         figures.publish_failed("unavailable")
     return figures
@@ -86,6 +88,7 @@ def test_every_metric_is_declared_as_prometheus_wants_it() -> None:
         ("ingest_requests_total", 1, {str(code.value.status) for code in Code}),
         ("ingest_events_rejected_total", 0, set(RejectionCode)),
         ("ingest_events_stored_total", 0, set(Stored)),
+        ("ingest_conversions_total", 0, set(Platform)),
         ("ingest_connections_refused_total", 0, set(RefusalReason)),
         ("ingest_notes_total", 0, {*Note, UNEXPECTED_TYPE, SURROGATE_REPLACED}),
     ],
@@ -125,6 +128,8 @@ def test_what_is_counted_is_exposed() -> None:
     assert value(values, "ingest_events_total", outcome="rejected") == 2
     assert value(values, "ingest_events_rejected_total", code="MISSING_FIELD") == 2
     assert value(values, "ingest_events_stored_total", stored="spooled") == 6
+    assert value(values, "ingest_conversions_total", platform="meta") == 4
+    assert value(values, "ingest_conversions_total", platform="tiktok") == 2
     assert value(values, "ingest_notes_total", note="text_scrubbed") == 4
     assert value(values, "ingest_connections_refused_total", reason="malformed") == 2
     assert value(values, "ingest_publish_failures_total", reason="unavailable") == 2
