@@ -61,15 +61,15 @@ class Reading:
         self.faulty.add(name)
 
 
-def read(environ: Mapping[str, str], declared: Iterable[Declared], known: frozenset[str]) -> Reading:
-    """Read every declared setting; an empty variable counts as unset. `known` are further names that are no fault.
+def read(environ: Mapping[str, str], declared: Iterable[Declared]) -> Reading:
+    """Read every declared setting; an empty variable counts as unset.
 
     Files are read only where the `_FILE` variant of a secret names one.
     """
     given = {name: text.strip() for name, text in environ.items() if name.startswith(PREFIX)}
     reading = Reading()
     entries = {entry.name: entry for entry in declared}
-    names = set(entries) | {entry.file_name for entry in entries.values() if entry.file_name} | known
+    names = set(entries) | {entry.file_name for entry in entries.values() if entry.file_name}
     _refuse_injected(given, names, reading)
     _refuse_unknown(given, names, reading)
     for entry in entries.values():

@@ -38,7 +38,7 @@ from ingest.setting import (
     text,
 )
 
-Role = Literal["dev", "serve", "persist", "notify", "tool"]
+Role = Literal["dev", "serve", "persist", "forward", "notify", "tool"]
 """Who reads the settings: `dev` generates missing keys, `tool` needs none, the others need theirs."""
 
 EVENTS_RETENTION_DAYS_MIN = 30
@@ -315,6 +315,15 @@ class Settings:
         Setting(
             KEYS,
             "Keys of the local log and the spool: the first seals, all open.",
+            "unset: `dev` generates one into the data folder",
+            secret=True,
+        ),
+    ] = None
+    vault_key: Annotated[
+        Secret | None,
+        Setting(
+            KEYS,
+            "Keys of platforms' tokens, for forwarding and `ingest vault` alone: the first seals, all open.",
             "unset: `dev` generates one into the data folder",
             secret=True,
         ),

@@ -18,7 +18,8 @@ A secret can be given in a file instead: put its path into the variable with `_F
 variable itself unset. The file's content is stripped of white space at both ends.
 
 The serving process refuses to start when it is given `INGEST_VAULT_KEY`, `INGEST_WEBHOOK_SECRET` or `INGEST_SMTP_URL`,
-or one of these with `_FILE`: they are for the processes behind it alone.
+or one of these with `_FILE`: they are for the processes behind it alone. Of these `ingest persist` and `ingest notify`
+refuse `INGEST_VAULT_KEY` likewise.
 
 In a cluster where a service is called `ingest`, the orchestrator sets variables such as `INGEST_PORT=tcp://...` and
 `INGEST_SERVICE_HOST` by itself. They refuse the start; `enableServiceLinks: false` in the pod's spec keeps them out.

@@ -16,7 +16,7 @@ RECORD_EVENT_BYTES_MAX = 900_000
 VAULT_KEY_NAMES = frozenset({f"{PREFIX}VAULT_KEY", f"{PREFIX}VAULT_KEY_FILE"})
 
 BACKGROUND_ONLY = {
-    f"{PREFIX}{name}{suffix}": what
+    f"{PREFIX}{name}{suffix}": f"the serving process must not be given {what}; give it to the workers that need it"
     for name, what in (
         ("VAULT_KEY", "the vault key"),
         ("WEBHOOK_SECRET", "the keys that sign webhooks"),
@@ -24,7 +24,15 @@ BACKGROUND_ONLY = {
     )
     for suffix in ("", "_FILE")
 }
-"""Variables that refuse the start of a serving process, each with what it would be given."""
+FORWARD_ONLY = dict.fromkeys(
+    VAULT_KEY_NAMES, "this process must not be given the vault key; it is for `ingest forward` and `ingest vault` alone"
+)
+WITHHELD: Mapping[Role, Mapping[str, str]] = {
+    "serve": BACKGROUND_ONLY,
+    "persist": FORWARD_ONLY,
+    "notify": FORWARD_ONLY,
+}
+"""Variables that refuse the start of a process of this role, each with why. They are not even read."""
 
 
 def _hosts_overlap(one: str, other: str) -> bool:
@@ -152,9 +160,13 @@ RULES = (
         " INGEST_POSTGRES_NETWORK_PRIVATE says that the network is private",
     ),
     Rule(
-        lambda it, role: role not in {"serve", "persist"} or it.spool_key is not None,
+        lambda it, role: role not in {"serve", "persist", "forward"} or it.spool_key is not None,
         "INGEST_SPOOL_KEY or INGEST_SPOOL_KEY_FILE is needed, because the local log and the spool are sealed; only"
         " `ingest dev` generates one",
+    ),
+    Rule(
+        lambda it, role: role != "forward" or None not in (it.postgres_dsn, it.vault_key),
+        "INGEST_POSTGRES_DSN and INGEST_VAULT_KEY are needed by `ingest forward`, which opens the tokens of platforms",
     ),
     Rule(
         lambda it, role: role != "notify" or None not in (it.postgres_dsn, it.support_webhook_url, it.webhook_secret),
@@ -188,15 +200,12 @@ def load(environ: Mapping[str, str], *, role: Role = "serve") -> Settings:
 
     Raises `SettingsError` with every fault at once: unknown `INGEST_*` names, values that do not fit, broken rules.
     """
-    reading = read(environ, DECLARED, VAULT_KEY_NAMES)
+    withheld = WITHHELD.get(role, {})
+    reading = read({name: text for name, text in environ.items() if name not in withheld}, DECLARED)
     settings = Settings(**reading.values)
-    if role == "serve":
-        for name in sorted(name for name in BACKGROUND_ONLY if environ.get(name)):
-            reading.refuse(
-                name,
-                f"the serving process must not be given {BACKGROUND_ONLY[name]}; give it to the workers that need it",
-            )
-            reading.faulty.add(name.removesuffix("_FILE"))
+    for name in sorted(name for name in withheld if environ.get(name)):
+        reading.refuse(name, withheld[name])
+        reading.faulty.add(name.removesuffix("_FILE"))
     for rule in RULES:
         named = set(re.findall(rf"{PREFIX}\w+", rule.sentence))
         if not named & reading.faulty and not rule.holds(settings, role):

@@ -26,6 +26,7 @@ from ingest.cli.spool import spool
 from ingest.cli.sql import sql
 from ingest.cli.tail import tail
 from ingest.cli.topics import topics
+from ingest.cli.vault import vault
 from ingest.control.record import ControlError
 from ingest.db.database import DatabaseAway
 from ingest.registry.snapshot import RegistryError
@@ -57,6 +58,7 @@ for command in (
     apps,
     keys,
     kill,
+    vault,
     audit,
     erase,
     erasures,

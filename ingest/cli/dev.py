@@ -14,6 +14,7 @@ from ingest.cli.dev_database import DevDatabase, beside, dev_database
 from ingest.cli.environment import DEV_FILE, read_settings
 from ingest.cli.serve import serve_alone
 from ingest.settings import Settings
+from ingest.settings_rules import VAULT_KEY_NAMES
 from ingest.transport.files import FileLock
 from ingest.transport.sealed import SealKeys
 from ingest.wiring.transport import key_path, open_data_dir
@@ -36,20 +37,21 @@ def dev(*, kafka: bool) -> None:
         raise click.ClickException("`ingest dev` needs a checkout of the project, for its examples")
     os.umask(0o077)  # whatever is written into the data folder, by whichever program, is for this user alone
     with contextlib.ExitStack() as stack:
-        settings = read_settings("dev", {**_defaults(), **os.environ})
+        own = {name: text for name, text in os.environ.items() if name not in VAULT_KEY_NAMES}  # for the others
+        settings = read_settings("dev", {**_defaults(), **own})
         open_data_dir(settings)
         stack.callback(FileLock(settings.data_dir / LOCK, f"the data folder {settings.data_dir}").release)
         started = stack.enter_context(_kafka(settings.data_dir)) if kafka else {}
         database = _database(stack, settings)
         serving = {"INGEST_POSTGRES_DSN": database.serving_dsn} if database else {}
         operators = {"INGEST_POSTGRES_DSN": database.owner_dsn} if database else {}
-        given = {**_defaults(), **started, **os.environ}
+        given = {**_defaults(), **started, **own}
         settings = read_settings("dev", {**given, **serving})
-        _generate_key(settings)
+        _generate_keys(settings)
         if settings.postgres_dsn is not None:
-            own = settings.postgres_dsn.reveal()
-            stack.enter_context(beside("notify", "--console", dsn=database.notify_dsn if database else own))
-            stack.enter_context(beside("persist", "--dev", dsn=database.persist_dsn if database else own))
+            dsn = settings.postgres_dsn.reveal()
+            stack.enter_context(beside("notify", "--console", dsn=database.notify_dsn if database else dsn))
+            stack.enter_context(beside("persist", "--dev", dsn=database.persist_dsn if database else dsn))
         with _told_to_other_commands(settings, {**given, **operators}):
             uvloop.run(serve_alone(settings, lambda *ports: click.echo(_announcement(settings, *ports), err=True)))
 
@@ -85,11 +87,16 @@ def _database(stack: contextlib.ExitStack, settings: Settings) -> DevDatabase | 
     return stack.enter_context(dev_database(settings.data_dir / "postgres"))
 
 
-def _generate_key(settings: Settings) -> None:
-    """Make the key of the local log if none is configured, readable by this user alone."""
-    path = key_path(settings)
-    if settings.spool_key is None and not path.exists():
-        _write_private(path, SealKeys.generate())
+def _generate_keys(settings: Settings) -> None:
+    """Make the keys of the local log and the vault where none is configured, readable by this user alone."""
+    from ingest.wiring.vault import vault_key_path  # noqa: PLC0415 - no process that serves knows the vault
+
+    for configured, path in (
+        (settings.spool_key is not None, key_path(settings)),
+        (bool(VAULT_KEY_NAMES & os.environ.keys()), vault_key_path(settings)),
+    ):
+        if not configured and not path.exists():
+            _write_private(path, SealKeys.generate())
 
 
 def _write_private(path: Path, text: str) -> None:

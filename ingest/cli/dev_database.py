@@ -12,6 +12,8 @@ import click
 import psycopg
 from psycopg import sql
 
+from ingest.settings_rules import VAULT_KEY_NAMES
+
 DATABASE: Final = "ingest"
 _STOP_S: Final = 12.0
 _SERVING: Final = "ingest_dev_edge"
@@ -73,7 +75,8 @@ def beside(*command: str, dsn: str) -> Iterator[None]:
     """Run another of our processes beside the serving one, as in production, on the database as it may use it."""
     from devservices.child import Child  # noqa: PLC0415 - only a checkout has it
 
-    kept = {name: value for name, value in os.environ.items() if name != "INGEST_APPS_FILE"}
+    withheld = {"INGEST_APPS_FILE"} | (set() if command[0] == "forward" else VAULT_KEY_NAMES)
+    kept = {name: value for name, value in os.environ.items() if name not in withheld}
     child = Child([sys.executable, "-m", "ingest", *command], stdout=None, env={**kept, "INGEST_POSTGRES_DSN": dsn})
     try:
         yield

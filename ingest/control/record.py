@@ -9,24 +9,11 @@ from ingest.db.database import Connection
 from ingest.db.queries.audit import insert_audit_event
 from ingest.db.rows import AuditEvent
 
-Target = Literal[
-    "organization", "project", "app", "key", "global", "platform", "erasure", "retention", "destination", "secret"
-]
-Verb = Literal[
-    "created",
-    "changed",
-    "killed",
-    "lifted",
-    "rotated",
-    "revoked",
-    "requested",
-    "completed",
-    "run",
-    "paused",
-    "resumed",
-    "deleted",
-    "resealed",
-]
+Registered = Literal["organization", "project", "app", "key"]
+Target = Literal[Registered, "global", "platform", "erasure", "retention", "token", "vault", "destination"]
+Switch = Literal["killed", "lifted", "paused", "resumed"]
+Change = Literal["created", "changed", "rotated", "resealed", "revoked", "deleted"]
+Verb = Literal[Switch, Change, "requested", "completed", "run"]
 
 REASON_CHARACTERS_MAX = 500
 ACTOR_CHARACTERS_MAX = 200

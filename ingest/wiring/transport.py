@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from ingest.setting import Secret
 from ingest.settings import Settings
 from ingest.transport.breaker import Breaker
 from ingest.transport.contract import ConfigurationError, Source, Topic
@@ -53,11 +54,15 @@ def topic_plan(settings: Settings) -> TopicPlan:
 
 def seal_keys(settings: Settings) -> SealKeys:
     """Return the keys of the local log: the configured ones, else those that `ingest dev` keeps in the data folder."""
-    if settings.spool_key is not None:
-        return SealKeys.parse(settings.spool_key.reveal())
-    path = key_path(settings)
+    return read_keys(settings.spool_key, key_path(settings), "INGEST_SPOOL_KEY")
+
+
+def read_keys(given: Secret | None, path: Path, variable: str) -> SealKeys:
+    """Return the keys that are given, else those in a file. Raises `ConfigurationError`, which names the variable."""
+    if given is not None:
+        return SealKeys.parse(given.reveal())
     if not path.is_file():
-        raise ConfigurationError(f"INGEST_SPOOL_KEY is not set, and there is no {path}")
+        raise ConfigurationError(f"{variable} is not set, and there is no {path}")
     return SealKeys.parse(path.read_text(encoding="ascii"))
 
 

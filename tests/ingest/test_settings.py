@@ -24,6 +24,9 @@ NOTIFY = {
     "INGEST_WEBHOOK_SECRET": KEY,
 }
 
+FORWARD = {**SERVE, "INGEST_POSTGRES_DSN": NOTIFY["INGEST_POSTGRES_DSN"], "INGEST_VAULT_KEY": KEY}
+NEEDED: dict[str, dict[str, str]] = {"serve": {}, "persist": {}, "notify": NOTIFY}
+
 
 def refused(environ: dict[str, str], role: str = "serve") -> tuple[str, ...]:
     """Load what must be refused and return the lines."""
@@ -146,7 +149,7 @@ def test_injected_by_an_orchestrator(environ: dict[str, str]) -> None:
     assert "enableServiceLinks: false" in line
 
 
-@pytest.mark.parametrize("name", ["INGEST_SPOOL_KEY", "INGEST_KAFKA_SASL_PASSWORD", "INGEST_SENTRY_DSN"])
+@pytest.mark.parametrize("name", ["INGEST_SPOOL_KEY", "INGEST_VAULT_KEY", "INGEST_SENTRY_DSN"])
 def test_secret_from_a_file(tmp_path: Path, name: str) -> None:
     """A secret's `_FILE` variant is read and stripped; together with the variable it is refused."""
     path = tmp_path / "secret"
@@ -292,14 +295,20 @@ def test_urls_of_webhooks_and_mail_servers(name: str, text: str, *, ok: bool) ->
         assert text not in line
 
 
-@pytest.mark.parametrize("name", ["INGEST_VAULT_KEY", "INGEST_VAULT_KEY_FILE"])
-def test_serving_refuses_the_vault_key(name: str) -> None:
-    """The serving process must not be given the vault key; other programs may run beside it."""
-    (line,) = refused({**SERVE, name: KEY})
-    assert line.startswith(f"{name}: the serving process must not be given the vault key")
-    assert KEY not in line
-    assert load({name: KEY}, role="tool") == Settings()
-    assert load({name: KEY}, role="dev") == Settings()
+@pytest.mark.parametrize("role", ["serve", "persist", "notify"])
+@pytest.mark.parametrize("text", [KEY, "hunter2"])
+def test_the_vault_key_is_for_those_who_open_tokens(tmp_path: Path, role: str, text: str) -> None:
+    """Others refuse it, good or bad, and do not even look into its file; none of them shows any of it."""
+    path = tmp_path / "secret"
+    path.write_text(text)
+    for environ in ({"INGEST_VAULT_KEY": text}, {"INGEST_VAULT_KEY_FILE": str(path)}, {"INGEST_VAULT_KEY_FILE": text}):
+        (name,) = environ
+        (line,) = refused({**SERVE, **NEEDED[role], **environ}, role)
+        assert line.startswith(f"{name}: ")
+        assert "must not be given the vault key" in line
+        assert text not in line
+    for other in ("forward", "tool", "dev"):
+        assert load({**FORWARD, "INGEST_VAULT_KEY": KEY}, role=other).vault_key == Secret(KEY)
 
 
 OPEN_SASL = {
@@ -370,6 +379,11 @@ BROKEN_ELSEWHERE = [
         ("notify", {**NOTIFY, name: ""}, "INGEST_POSTGRES_DSN, INGEST_SUPPORT_WEBHOOK_URL and INGEST_WEBHOOK_SECRET")
         for name in NOTIFY
     ),
+    *(
+        ("forward", {**FORWARD, name: ""}, "INGEST_POSTGRES_DSN and INGEST_VAULT_KEY are needed by `ingest forward`")
+        for name in ("INGEST_POSTGRES_DSN", "INGEST_VAULT_KEY")
+    ),
+    ("forward", {**FORWARD, "INGEST_SPOOL_KEY": ""}, "INGEST_SPOOL_KEY or INGEST_SPOOL_KEY_FILE is needed"),
     ("notify", {**NOTIFY, "INGEST_SMTP_URL": "smtp://mail.example"}, "INGEST_SMTP_URL needs INGEST_SMTP_FROM"),
     (
         "dev",

@@ -50,6 +50,7 @@ class Store(NamedTuple):
     serving: str
     notify: str
     persist: str
+    forward: str
 
 
 @contextlib.contextmanager
@@ -63,8 +64,9 @@ def open_store(superuser_dsn: str) -> Iterator[Store]:
             login(owner, "ingest_serving") as serving,
             login(owner, "ingest_notify") as notify,
             login(owner, "ingest_persist") as persist,
+            login(owner, "ingest_forward") as forward,
         ):
-            yield Store(owner, serving, notify, persist)
+            yield Store(owner, serving, notify, persist, forward)
     finally:
         drop_database(superuser_dsn, name)
 

@@ -1,4 +1,4 @@
-"""What the logins of edge, messenger and persisting process can do, tried: what they need and nothing else."""
+"""What the logins of edge, messenger, persisting and forwarding process can do, tried: what they need, and no more."""
 
 import datetime as dt
 from typing import LiteralString
@@ -67,6 +67,7 @@ RETENTION: tuple[LiteralString, ...] = (
     "SELECT delete_old_rows('outbox', 30, 10)",
     "SELECT delete_old_rows('erasures', 731, 10)",
     "SELECT delete_old_rows('erased_subjects', 731, 10)",
+    "SELECT delete_old_rows('deliveries', 30, 10)",
     "DELETE FROM events_default",
 )
 
@@ -83,6 +84,35 @@ PERSIST_MAY: tuple[LiteralString, ...] = (
     "DELETE FROM consents",
     "SELECT * FROM erasures",
     "SELECT * FROM erased_subjects",
+)
+
+FORWARD_MAY: tuple[LiteralString, ...] = (
+    "SELECT * FROM organizations",
+    "SELECT * FROM projects",
+    "SELECT * FROM apps",
+    "SELECT * FROM kill_switches",
+    "SELECT * FROM registry_version",
+    "SELECT * FROM vault_secrets",
+    "SELECT * FROM user_properties",
+    "SELECT * FROM consents",
+    "SELECT * FROM erasures",
+    "SELECT * FROM erased_subjects",
+    "SELECT * FROM alembic_version",
+    "SELECT * FROM deliveries",
+    """
+    INSERT INTO deliveries (app_id, event_id, event_at, platform, fate) VALUES ('a', 'b', 'c', 'meta', 'sent')
+    ON CONFLICT DO NOTHING
+    """,
+    "INSERT INTO forward_destinations (app_id, platform, state) VALUES ('a', 'meta', 'paused')",
+    "SELECT * FROM forward_destinations FOR UPDATE",
+    "UPDATE forward_destinations SET state = 'healthy', since = now(), last_success_at = now(), seen_at = now()",
+    "DELETE FROM forward_destinations",
+    "INSERT INTO forward_workers (id, lag_records, parked_records) VALUES ('w', 0, 0)",
+    "UPDATE forward_workers SET lag_records = 1, seen_at = now()",
+    "DELETE FROM forward_workers",
+    "INSERT INTO audit_events (id, actor, action, target_type, target_id) VALUES ('aud_4', 'a', 'b', 'c', 'd')",
+    "INSERT INTO outbox (id, message_id, recipient, payload) VALUES ('msg_4', 'msg_4', 'support', '{}')",
+    "LISTEN ingest_registry",
 )
 
 NOBODY_MAY: tuple[LiteralString, ...] = (
@@ -210,6 +240,37 @@ PERSIST_MAY_NOT: tuple[LiteralString, ...] = (
     "UPDATE erased_subjects SET received_until = now()",
     "INSERT INTO outbox (id, message_id, recipient, payload) VALUES ('msg_3', 'msg_3', 'support', '{}')",
     "SET ROLE ingest_serving",
+    "SET ROLE ingest_forward",
+)
+
+FORWARD_MAY_NOT: tuple[LiteralString, ...] = (
+    *RETENTION,
+    *(statement for statement in NOBODY_MAY if statement not in FORWARD_MAY),
+    "SELECT * FROM api_keys",
+    "SELECT id FROM api_keys",
+    "SELECT * FROM events",
+    "SELECT * FROM events_default",
+    "SELECT * FROM audit_events",
+    "SELECT * FROM outbox",
+    "SELECT * FROM consumer_positions",
+    "UPDATE vault_secrets SET sealed = 'x'",
+    "UPDATE vault_secrets SET app_id = 'x'",
+    "INSERT INTO vault_secrets SELECT * FROM vault_secrets",
+    "SELECT * FROM vault_secrets FOR UPDATE",
+    "UPDATE deliveries SET fate = 'skipped'",
+    "UPDATE deliveries SET recorded_at = now()",
+    "SELECT delete_old_rows('deliveries', 30, 10)",
+    "INSERT INTO user_properties SELECT * FROM user_properties",
+    "INSERT INTO consents SELECT * FROM consents",
+    "UPDATE consents SET value = 'true'",
+    "INSERT INTO erasures (id, organization_id, project_id, subjects) VALUES ('era_1', 'o', 'p', '{u-1}')",
+    "UPDATE erased_subjects SET received_until = now()",
+    "INSERT INTO request_log (request_id) VALUES ('x')",
+    "INSERT INTO kill_switches (scope, platform, reason, actor) VALUES ('platform', 'meta', 'x', 'x')",
+    "SELECT make_day_partition('events', current_date)",
+    "SET ROLE ingest_serving",
+    "SET ROLE ingest_persist",
+    "SET ROLE ingest_notify",
 )
 
 
@@ -304,6 +365,23 @@ def test_persist_may_not(one_worker: Site, statement: LiteralString) -> None:
         attempt(one_worker.store.persist, statement)
 
 
+@pytest.mark.usefixtures("tenant")
+@pytest.mark.parametrize("statement", FORWARD_MAY)
+def test_forward_may(one_worker: Site, statement: LiteralString) -> None:
+    """What the forwarding process does is allowed to its login."""
+    attempt(one_worker.store.forward, statement)
+
+    assert one_worker.operators.run("SELECT FROM audit_events WHERE id = 'aud_4'") == []
+
+
+@pytest.mark.usefixtures("tenant")
+@pytest.mark.parametrize("statement", FORWARD_MAY_NOT)
+def test_forward_may_not(one_worker: Site, statement: LiteralString) -> None:
+    """Everything else is refused by the database itself."""
+    with pytest.raises(InsufficientPrivilege):
+        attempt(one_worker.store.forward, statement)
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -319,6 +397,8 @@ def test_persist_may_not(one_worker: Site, statement: LiteralString) -> None:
         "SELECT delete_old_rows('erasures', 730, 10)",
         "SELECT delete_old_rows('erased_subjects', 730, 10)",
         "SELECT delete_old_rows('outbox', 29, 10)",
+        "SELECT delete_old_rows('deliveries', 29, 10)",
+        "SELECT delete_old_rows('vault_secrets', 731, 10)",
         "SELECT delete_old_rows('outbox', -1, 10)",
         "SELECT delete_old_rows('outbox', 30, NULL)",
         "SELECT delete_old_rows('events', 731, 10)",
@@ -377,11 +457,16 @@ def test_the_logins_have_no_rights_of_their_own(one_worker: Site) -> None:
     found = one_worker.operators.run(
         """
         SELECT rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls, rolcanlogin
-        FROM pg_roles WHERE rolname IN ('ingest_serving', 'ingest_notify', 'ingest_persist')
+        FROM pg_roles WHERE rolname IN ('ingest_serving', 'ingest_notify', 'ingest_persist', 'ingest_forward')
         """
     )
     store = one_worker.store
-    logins = {store.serving: "ingest_serving", store.notify: "ingest_notify", store.persist: "ingest_persist"}
+    logins = {
+        store.serving: "ingest_serving",
+        store.notify: "ingest_notify",
+        store.persist: "ingest_persist",
+        store.forward: "ingest_forward",
+    }
     for dsn, role in logins.items():
         with psycopg.connect(dsn) as connection:
             ((roles, may_connect_only),) = connection.execute(
@@ -394,7 +479,7 @@ def test_the_logins_have_no_rights_of_their_own(one_worker: Site) -> None:
             )
         assert (roles, may_connect_only) == ([role], True)
 
-    assert found == [(False, False)] * 3
+    assert found == [(False, False)] * 4
 
 
 def test_nobody_may_create_in_a_schema_of_former_times(database: str) -> None:

@@ -10,7 +10,7 @@ CREATE TABLE vault_secrets (
     UNIQUE (app_id, platform)
 );
 COMMENT ON TABLE vault_secrets IS 'the tokens by which platforms know us';
-COMMENT ON COLUMN vault_secrets.sealed IS 'AES-256-GCM with the row''s id as associated data: nonce, ciphertext and tag';
+COMMENT ON COLUMN vault_secrets.sealed IS 'AES-256-GCM with the row''s id, app and platform as associated data: nonce, ciphertext and tag';
 COMMENT ON COLUMN vault_secrets.key_id IS 'under which key it is sealed';
 COMMENT ON COLUMN vault_secrets.replaced_at IS 'when the platform''s token last changed; a new seal alone is no change';
 
