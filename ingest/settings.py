@@ -221,6 +221,17 @@ class Settings:
     tiktok_url: Annotated[
         str, Setting(BASE_URL, "Where TikTok's Events API is; it needs `https` outside loopback.")
     ] = "https://business-api.tiktok.com"
+    forward_parked_records_max: Annotated[
+        int,
+        Setting(
+            integer(1_000, 100_000_000, "conversions"),
+            "Most conversions that wait for a platform; further ones expire at once, and are counted.",
+        ),
+    ] = 500_000
+    forward_parked_look_ms: Annotated[
+        int,
+        Setting(integer(100, 240_000, "ms"), "After so long a conversion that waits is tried again."),
+    ] = 120_000
     redis_url: Annotated[
         Secret | None,
         Setting(

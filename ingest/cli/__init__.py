@@ -12,6 +12,7 @@ from ingest.cli.dead_letters import dead_letters
 from ingest.cli.dev import dev
 from ingest.cli.erase import erase
 from ingest.cli.erasures import erasures
+from ingest.cli.forward import forward
 from ingest.cli.keys import keys
 from ingest.cli.kill import kill
 from ingest.cli.migrate import migrate
@@ -49,6 +50,7 @@ for command in (
     serve,
     worker,
     persist,
+    forward,
     notify,
     migrate,
     tail,

@@ -11,6 +11,7 @@ import uvloop
 
 import ingest
 from ingest.cli.dev_database import DevDatabase, beside, dev_database
+from ingest.cli.dev_platforms import fake_platforms, put_demo_tokens
 from ingest.cli.environment import DEV_FILE, read_settings
 from ingest.cli.serve import serve_alone
 from ingest.settings import Settings
@@ -42,18 +43,22 @@ def dev(*, kafka: bool) -> None:
         open_data_dir(settings)
         stack.callback(FileLock(settings.data_dir / LOCK, f"the data folder {settings.data_dir}").release)
         started = stack.enter_context(_kafka(settings.data_dir)) if kafka else {}
+        started |= stack.enter_context(fake_platforms(settings.data_dir / "platforms", own))
         database = _database(stack, settings)
         serving = {"INGEST_POSTGRES_DSN": database.serving_dsn} if database else {}
         operators = {"INGEST_POSTGRES_DSN": database.owner_dsn} if database else {}
         given = {**_defaults(), **started, **own}
         settings = read_settings("dev", {**given, **serving})
         _generate_keys(settings)
+        stack.enter_context(_told_to_other_commands(settings, {**given, **operators}))
         if settings.postgres_dsn is not None:
             dsn = settings.postgres_dsn.reveal()
             stack.enter_context(beside("notify", "--console", dsn=database.notify_dsn if database else dsn))
             stack.enter_context(beside("persist", "--dev", dsn=database.persist_dsn if database else dsn))
-        with _told_to_other_commands(settings, {**given, **operators}):
-            uvloop.run(serve_alone(settings, lambda *ports: click.echo(_announcement(settings, *ports), err=True)))
+            if database is not None:
+                put_demo_tokens(database.owner_dsn)
+            stack.enter_context(beside("forward", "--dev", dsn=database.forward_dsn if database else dsn))
+        uvloop.run(serve_alone(settings, lambda *ports: click.echo(_announcement(settings, *ports), err=True)))
 
 
 def _defaults() -> dict[str, str]:
@@ -114,6 +119,8 @@ def _told_to_other_commands(settings: Settings, given: dict[str, str]) -> Iterat
         "INGEST_KAFKA_BOOTSTRAP",
         "INGEST_KAFKA_ALLOW_SINGLE_COPY",
         "INGEST_TOPIC_PREFIX",
+        "INGEST_META_URL",
+        "INGEST_TIKTOK_URL",
     )
     path = settings.data_dir / DEV_FILE
     _write_private(path, "".join(f"{name}={given[name]}\n" for name in names if name in given))
@@ -134,6 +141,10 @@ The edge answers on {url}, for operators on http://{settings.admin_host}:{admin_
 and look at what was stored:
 
   .venv/bin/ingest tail events
+
+What advertising platforms would get of it is taken by stand-ins on this machine:
+
+  curl {settings.meta_url}/
 
 Partners' backends call /v1/ with keys, which operators make:
 

@@ -16,25 +16,35 @@ from ingest.settings_rules import VAULT_KEY_NAMES
 
 DATABASE: Final = "ingest"
 _STOP_S: Final = 12.0
-_SERVING: Final = "ingest_dev_edge"
-_NOTIFYING: Final = "ingest_dev_notify"
-_PERSISTING: Final = "ingest_dev_persist"
+_LOGINS: Final = {
+    "ingest_dev_edge": "ingest_serving",
+    "ingest_dev_notify": "ingest_notify",
+    "ingest_dev_persist": "ingest_persist",
+    "ingest_dev_forward": "ingest_forward",
+}
+"""Each with the one role whose rights it has, in the order of `DevDatabase`."""
 
 _DEMO: Final[LiteralString] = """
     INSERT INTO organizations (id, name, contact) VALUES ('org_demo', 'Demo', 'demo@example.com')
         ON CONFLICT DO NOTHING;
     INSERT INTO projects (id, organization_id, name) VALUES ('prj_demo', 'org_demo', 'Demo') ON CONFLICT DO NOTHING;
-    INSERT INTO apps (id, project_id, name) VALUES ('app_demo', 'prj_demo', 'Demo') ON CONFLICT DO NOTHING;
+    INSERT INTO apps (id, project_id, name, options) VALUES ('app_demo', 'prj_demo', 'Demo', '{
+        "web_url": "https://demo.example/",
+        "forward": {
+            "meta": {"enabled": true, "dataset_id": "1000000001"},
+            "tiktok": {"enabled": true, "event_source_id": "DEMO0PIXEL"}
+        }}') ON CONFLICT DO NOTHING;
 """
 
 
 class DevDatabase(NamedTuple):
-    """The same database for its users: its owner, serving processes, who delivers messages, and who writes rows."""
+    """The same database for its users: its owner, and each kind of process."""
 
     owner_dsn: str
     serving_dsn: str
     notify_dsn: str
     persist_dsn: str
+    forward_dsn: str
 
 
 @contextlib.contextmanager
@@ -54,18 +64,12 @@ def dev_database(folder: Path) -> Iterator[DevDatabase]:
                 server.create_database(DATABASE)
             owner_dsn = server.dsn(DATABASE)
             migrate(owner_dsn)
-            passwords = {role: secrets.token_urlsafe(24) for role in (_SERVING, _NOTIFYING, _PERSISTING)}
+            passwords = {login: secrets.token_urlsafe(24) for login in _LOGINS}
             with psycopg.connect(owner_dsn) as connection:
                 connection.execute(_DEMO)
-                _login(connection, _SERVING, "ingest_serving", passwords[_SERVING])
-                _login(connection, _NOTIFYING, "ingest_notify", passwords[_NOTIFYING])
-                _login(connection, _PERSISTING, "ingest_persist", passwords[_PERSISTING])
-            yield DevDatabase(
-                owner_dsn,
-                server.dsn(DATABASE, _SERVING, passwords[_SERVING]),
-                server.dsn(DATABASE, _NOTIFYING, passwords[_NOTIFYING]),
-                server.dsn(DATABASE, _PERSISTING, passwords[_PERSISTING]),
-            )
+                for login, role in _LOGINS.items():
+                    _login(connection, login, role, passwords[login])
+            yield DevDatabase(owner_dsn, *(server.dsn(DATABASE, login, word) for login, word in passwords.items()))
     except DevServiceError as error:
         raise click.ClickException(str(error)) from None
 

@@ -50,6 +50,11 @@ class DelayedSource:
         assert not self._ahead
         await self._source.commit()
 
+    async def lag_records(self) -> int | None:
+        """See `Source.lag_records`: what is not due counts as well."""
+        behind = await self._source.lag_records()
+        return None if behind is None else behind + len(self._ahead)
+
     async def close(self) -> None:
         """See `Source.close`. What is not due is handed out again."""
         self._ahead = ()

@@ -37,6 +37,15 @@ class ForwardWorker(msgspec.Struct, frozen=True):
     parked_records: int
 
 
+class ConfiguredDestination(msgspec.Struct, frozen=True):
+    """A destination to which an app forwards: whether a switch is on that concerns it, and whether it has a token."""
+
+    app_id: str
+    platform: str
+    is_killed: bool
+    has_token: bool
+
+
 _SELECT: Final[LiteralString] = (
     "SELECT app_id, platform, state, reason, since, last_success_at, seen_at FROM forward_destinations"
 )
@@ -100,5 +109,26 @@ async def workers(connection: Connection) -> list[ForwardWorker]:
         """
         SELECT id, seen_at, lag_records, parked_records FROM forward_workers
         WHERE seen_at > now() - interval '1 minute' ORDER BY id
+        """,
+    )
+
+
+async def configured_destinations(connection: Connection) -> list[ConfiguredDestination]:
+    """Return every destination that an app which is not retired has enabled."""
+    return await fetch_all(
+        connection,
+        ConfiguredDestination,
+        """
+        SELECT a.id AS app_id, platform, EXISTS (
+                SELECT FROM vault_secrets v WHERE v.app_id = a.id AND v.platform = p.platform
+            ) AS has_token,
+            a.kill_switch OR EXISTS (
+                SELECT FROM kill_switches k WHERE k.scope = 'global' OR k.platform = p.platform
+                    OR k.organization_id = projects.organization_id
+            ) AS is_killed
+        FROM apps a JOIN projects ON projects.id = a.project_id
+        CROSS JOIN unnest(array['meta', 'tiktok']) AS p (platform)
+        WHERE a.is_active AND a.revoked_at IS NULL AND a.options #>> array['forward', platform, 'enabled'] = 'true'
+        ORDER BY a.id, platform
         """,
     )
