@@ -35,17 +35,18 @@ class VaultTokens:
         token = self._tokens.get(app_id, platform)
         return _HOLDS[token] if isinstance(token, NoToken) else token.reveal()
 
-    async def look(self) -> None:
-        """Take over what has changed. Raises `DatabaseAway`."""
-        if await self._database.run(self._tokens.refresh):
-            _log.info("vault_read")
+    async def look(self) -> bool:
+        """Take over what has changed; return whether anything has. Raises `DatabaseAway`."""
+        changed = await self._database.run(self._tokens.refresh)
         self._looked = True
+        return changed
 
     async def follow(self) -> None:
         """Look again and again until cancelled; while the vault is away the tokens that are known are used."""
         while True:
             try:
-                await self.look()
+                if await self.look():
+                    _log.info("vault_read")
             except DatabaseAway as error:
                 _log.debug("vault_away", error=error)
             await asyncio.sleep(LOOK_S)

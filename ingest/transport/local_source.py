@@ -87,6 +87,8 @@ class LocalLogSource:
 
     async def lag_records(self) -> int | None:
         """See `Source.lag_records`."""
+        if self._closed:
+            return None
         position = self._handed_out_up_to
         try:
             return await self._run(lambda: self._reader.count_from(position))
