@@ -12,13 +12,16 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 KEY_BYTES = 32
+
+# What an X.509 public key on the curve P-256 begins with; its point, uncompressed, follows.
+_P256_HEADER = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200") + b"\x04"
 
 # A query could switch off what the client is told about time and certificates, so only a database may stand in it.
 _REDIS_URL = re.compile(
@@ -28,6 +31,13 @@ _REDIS_URL = re.compile(
 )
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class SkanKey(NamedTuple):
+    """A public key of Apple's in DER, for postbacks of a version and later ones."""
+
+    version: str
+    der: bytes
 
 
 class Secret:
@@ -157,6 +167,30 @@ def decode_keys(raw: str) -> tuple[bytes, ...]:
     return keys
 
 
+def version_number(text: str) -> tuple[int, int]:
+    """Return a version such as `2.1` so that it can be compared; what is none comes before all."""
+    found = re.fullmatch(r"([0-9]{1,3})\.([0-9]{1,3})", text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _skan_keys(raw: str) -> tuple[SkanKey, ...]:
+    if raw.lower() == "none":
+        return ()
+    keys = [SkanKey(version, base64.b64decode(key, validate=True)) for version, _, key in _entries(raw)]
+    if len({key.version for key in keys}) < len(keys) or not all(map(_is_skan_key, keys)):
+        raise ValueError
+    return tuple(keys)
+
+
+def _entries(raw: str) -> list[tuple[str, str, str]]:
+    return [part.strip().partition(":") for part in raw.split(",")]
+
+
+def _is_skan_key(key: SkanKey) -> bool:
+    is_point = key.der.startswith(_P256_HEADER) and len(key.der) == len(_P256_HEADER) + 2 * KEY_BYTES
+    return is_point and version_number(key.version) > (0, 0)
+
+
 def _keys(raw: str) -> Secret:
     decode_keys(raw)
     return Secret(raw)
@@ -268,6 +302,12 @@ POSTGRES_DSN = Kind(
     _postgres_dsn, "postgresql://user@host:port/database, hosts separated by commas where there are several"
 )
 KEYS = Kind(_keys, "one or more keys of 32 bytes in base64, separated by commas")
+SKAN_KEYS = Kind(
+    _skan_keys,
+    "none, or VERSION:KEY, a P-256 public key as DER in base64, several separated by commas",
+    "",
+    lambda keys: ",".join(f"{key.version}:{base64.b64encode(key.der).decode()}" for key in keys),
+)
 REDIS_URL = Kind(_redis_url, "redis://host:port/db, rediss:// for TLS, or unix:///path?db=0")
 WEBHOOK_URL = Kind(_webhook_url, "https://host/path, without user or fragment")
 BASE_URL = Kind(_base_url, "https://host or https://host/path, without user, query or fragment")

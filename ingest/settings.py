@@ -3,6 +3,7 @@
 They are read once at start from a mapping that is passed in, checked against each other, and never change afterwards.
 """
 
+import base64
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -26,11 +27,13 @@ from ingest.setting import (
     PORT,
     POSTGRES_DSN,
     REDIS_URL,
+    SKAN_KEYS,
     SMTP_URL,
     WEBHOOK_URL,
     Network,
     Secret,
     Setting,
+    SkanKey,
     choice,
     integer,
     secret_text,
@@ -44,6 +47,15 @@ Role = Literal["dev", "serve", "persist", "forward", "notify", "tool"]
 EVENTS_RETENTION_DAYS_MIN = 30
 EVENTS_RETENTION_DAYS_MAX = 400
 """Events of no earlier day get a partition of their own, so nothing could be kept by its day for longer."""
+
+APPLE_SKAN_KEY = SkanKey(
+    "2.1",
+    base64.b64decode(
+        "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEWdp8GPcGqmhgzEFj9Z2nSpQVddayaPe4FMzqM9wib1+aHaaIzoHoLN9zW4K8y4SPykE3YVK3"
+        "sVqW6Af0lfx3gg=="
+    ),
+)
+"""The key that Apple publishes for postbacks of version 2.1 and later."""
 
 SDK_TIMEOUT_MS = 10_000
 """SDKs give up a request after this time."""
@@ -320,6 +332,16 @@ class Settings:
     drain_timeout_ms: Annotated[int, Setting(integer(200, 600_000, "ms"), "Longest time from SIGTERM to the exit.")] = (
         20_000
     )
+
+    skan_public_keys: Annotated[
+        tuple[SkanKey, ...],
+        Setting(
+            SKAN_KEYS,
+            "Keys by which `ingest persist` checks the signature of SKAdNetwork postbacks, each for its version and"
+            " later ones, up to the next key's.",
+            unset="none: no signature is checked",
+        ),
+    ] = (APPLE_SKAN_KEY,)
 
     spool_key: Annotated[
         Secret | None,

@@ -7,6 +7,7 @@ from typing import Any
 import click
 import msgspec
 
+from ingest.cli.app_config import config
 from ingest.cli.environment import read_settings
 from ingest.cli.store import as_json, ask, change, found, login, reason, show_one, who
 from ingest.cli.table import print_table
@@ -31,6 +32,9 @@ options_file = click.option(
 @click.group()
 def apps() -> None:
     """Create, change, show and check the apps that may send."""
+
+
+apps.add_command(config)
 
 
 @apps.command()
@@ -65,7 +69,10 @@ def create(
 @options_file
 @as_json
 def change_(*, app_id: str, environment: str | None, options_path: Path | None, as_json: bool) -> None:
-    """Replace an app's options by those of a file, and its environment; what is left out gets its default."""
+    """Replace an app's options by those of a file, and its environment; what is left out gets its default.
+
+    Only what `apps config` has set stays, unless the file has a `remote_config` of its own.
+    """
     options = app_options(_options(options_path))
     row = change(lambda connection: change_app(connection, app_id, login(), environment=environment, options=options))
     show_one(row, as_json=as_json)

@@ -29,7 +29,9 @@ _DEMO: Final[LiteralString] = """
         ON CONFLICT DO NOTHING;
     INSERT INTO projects (id, organization_id, name) VALUES ('prj_demo', 'org_demo', 'Demo') ON CONFLICT DO NOTHING;
     INSERT INTO apps (id, project_id, name, options) VALUES ('app_demo', 'prj_demo', 'Demo', '{
-        "web_url": "https://demo.example/",
+        "store_url_ios": "https://store.example.com/ios/app_demo",
+        "store_url_android": "https://store.example.com/android/app_demo",
+        "web_url": "https://www.example.com/",
         "forward": {
             "meta": {"enabled": true, "dataset_id": "1000000001"},
             "tiktok": {"enabled": true, "event_source_id": "DEMO0PIXEL"}

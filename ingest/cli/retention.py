@@ -20,8 +20,8 @@ def retention() -> None:
 def run(*, as_json: bool) -> None:
     """Drop or delete what is old enough: events, request log, audit events, messages, deliveries, erasures.
 
-    `ingest persist` does the same every 6 hours. It may be stopped at any moment and run twice; while another run is
-    under way it does nothing.
+    What is kept as long as events goes as well. `ingest persist` does the same every 6 hours. It may be stopped at any
+    moment and run twice; while another run is under way it does nothing.
     """
 
     def progress(line: str) -> None:
@@ -42,6 +42,6 @@ def _sentence(purged: Purged) -> str:
     return (
         f"dropped {purged.event_days} days of events and {purged.request_log_days} days of the request log, deleted"
         f" {purged.events} events, {purged.audit_events} audit events, {purged.messages} delivered messages,"
-        f" {purged.deliveries} deliveries of conversions, {purged.erasures} erasures and"
-        f" {purged.erased_subjects} erased subjects{put_off}"
+        f" {purged.deliveries} deliveries of conversions, {purged.skan_postbacks} SKAdNetwork postbacks,"
+        f" {purged.clicks} clicks, {purged.erasures} erasures and {purged.erased_subjects} erased subjects{put_off}"
     )

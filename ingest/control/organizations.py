@@ -32,6 +32,8 @@ _is_mail_address = re.compile(
 ).fullmatch
 _is_url = re.compile(r"https?://[^\s/?#@]+(?:[/?][^\s]*)?").fullmatch
 CONTACT_CHARACTERS_MAX: Final = 2048
+REMOTE_CONFIG: Final = "remote_config"
+"""The option that is changed by commands of its own."""
 
 
 async def create_organization(connection: Connection, name: str, contact: str, actor: Actor) -> str:
@@ -126,10 +128,11 @@ async def create_app(
 async def change_app(
     connection: Connection, app_id: str, actor: Actor, *, environment: str | None, options: dict[str, Any]
 ) -> AppRow:
-    """Replace what may be chosen for an app. Raises `Unknown`."""
+    """Replace what may be chosen for an app, what its clients are told only where it is given. Raises `Unknown`."""
     app = await lock_app(connection, app_id)
     if app is None:
         raise Unknown("there is no such app")
+    options = {name: app.options[name] for name in (REMOTE_CONFIG,) if name in app.options} | options
     await set_app(connection, app_id, environment, options)
     changed = sorted(name for name in {*app.options, *options} if app.options.get(name) != options.get(name)) + (
         ["environment"] if environment != app.environment else []

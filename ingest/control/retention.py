@@ -18,6 +18,7 @@ from ingest.db.queries.retention import (
     day_partitions,
     delete_events_of_day,
     delete_events_of_wrong_clocks,
+    delete_like_events,
     delete_old_rows,
     drop_day,
     is_day_empty,
@@ -53,6 +54,8 @@ class Purged(NamedTuple):
     erasures: int
     erased_subjects: int
     put_off: int
+    skan_postbacks: int = 0
+    clicks: int = 0
 
     @property
     def days(self) -> int:
@@ -62,9 +65,8 @@ class Purged(NamedTuple):
     @property
     def rows(self) -> int:
         """Rows that were deleted one by one."""
-        return sum(
-            (self.events, self.audit_events, self.messages, self.deliveries, self.erasures, self.erased_subjects)
-        )
+        by_time = self.audit_events, self.messages, self.deliveries, self.erasures, self.erased_subjects
+        return sum((self.events, self.skan_postbacks, self.clicks, *by_time))
 
 
 async def purge(
@@ -108,6 +110,10 @@ class _Run:
             erasures=await self._in_batches(partial(delete_old_rows, parent="erasures", days=AUDIT_DAYS)),
             erased_subjects=await self._in_batches(partial(delete_old_rows, parent="erased_subjects", days=AUDIT_DAYS)),
             put_off=self._put_off,
+            skan_postbacks=await self._in_batches(
+                partial(delete_like_events, table="skan_postbacks", days=events_days)
+            ),
+            clicks=await self._in_batches(partial(delete_like_events, table="clicks", days=events_days)),
         )
 
     async def _drop_old(self, parent: Partitioned, days: int) -> int:

@@ -208,7 +208,7 @@ class Collect:
             sdk=header_text(headers.get(b"x-sdk-version"), own),
             user_agent=headers.get(b"user-agent"),
         )
-        return process(batch, request, self._limits, self._intake.check)
+        return process(batch, request, self._limits, self._intake.check, proven=self._intake.proven)
 
     def _inflate(self, encoding: bytes | None, raw: bytes, slot: Slot) -> bytes:
         if not encoding or encoding == b"identity":

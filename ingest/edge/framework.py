@@ -31,7 +31,8 @@ class Framed:
     """An ASGI application of `routes`, each answer with its request id, and with CORS headers where `cors` says so."""
 
     def __init__(self, routes: Sequence[BaseRoute], methods: Methods, answered: Answered, *, cors: bool) -> None:
-        framework = Starlette(routes=routes, exception_handlers={HTTPException: self._no_route, Exception: _bug})
+        handlers = {HTTPException: self._no_route, Refusal: _refused, Exception: _bug}
+        framework = Starlette(routes=routes, exception_handlers=handlers)
         framework.router.redirect_slashes = False
         self._app: Final[ASGIApp] = framework
         self._methods = methods
@@ -79,6 +80,12 @@ class Framed:
         if methods is not None:
             response.headers["allow"] = ", ".join(methods)
         return response
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """Answer what a route of ours refuses."""
+    assert isinstance(error, Refusal)
+    return _refusal(request.scope, error)
 
 
 async def _bug(request: Request, _: Exception) -> Response:

@@ -147,6 +147,12 @@ def identify(
     return Identified(clean, json, _ordered(notes))
 
 
+def with_members(identified: Identified, members: JsonObject) -> Identified:
+    """Return an event with further members, of which it is known that no rule applies to them."""
+    event = identified.event | members
+    return Identified(event, _encoder.encode(event), identified.notes)
+
+
 def marks_in(event: Any) -> int:
     """Count the places in the texts of an event, or of what is none, that a look through it has to stop at."""
     return _marks_of(_encoder.encode(event).lower().decode())

@@ -12,7 +12,7 @@ from ingest.event import Decoded, Identified, Processed, Record, ValidEvent
 from ingest.outcome import Fault, Rejection
 from ingest.pipeline.convert import converter_of
 from ingest.pipeline.encode import ROOT_BYTES_MAX, Frame
-from ingest.pipeline.identify import IDS_MAX, TOO_DENSE, UNEXPECTED_TYPE, Budget, identify, marks_in
+from ingest.pipeline.identify import IDS_MAX, TOO_DENSE, UNEXPECTED_TYPE, Budget, identify, marks_in, with_members
 from ingest.pipeline.request import Limits, Request
 from ingest.pipeline.route import known_id, record_key
 from ingest.pipeline.validate import EVENT_ID_CHARS_MAX, is_date_time, validate
@@ -29,11 +29,13 @@ Check = Callable[[Any, str], ValidEvent | Fault]
 _is_uuid = re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}").fullmatch
 
 
-def process(batch: Decoded, request: Request, limits: Limits, check: Check = validate) -> Processed:
+def process(
+    batch: Decoded, request: Request, limits: Limits, check: Check = validate, *, proven: tuple[str, ...] = ()
+) -> Processed:
     """Return the records of a batch, the conversions among them, and a verdict on every event that has no record.
 
-    The events of `batch` may be changed in place. `check` tells of each whether it may go on. Only what is judged as an
-    event has a conversion.
+    The events of `batch` may be changed in place. `check` tells of each whether it may go on, and has proven that the
+    identity rules have no business with its members `proven`. Only what is judged as an event has a conversion.
     """
     app_id, own = request.app.id, request.own
     event_bytes_max, nesting_max, repaired = limits.event_bytes_max, limits.nesting_max, batch.repaired
@@ -46,7 +48,7 @@ def process(batch: Decoded, request: Request, limits: Limits, check: Check = val
     conversions: list[Record] = []
     rejected: list[Rejection] = []
     notes: list[str] = []
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str | None]] = set()
     budget = Budget()
     echo = _Echo(own, root_ids, budget)
     for index, sent in enumerate(batch.events):
@@ -56,6 +58,7 @@ def process(batch: Decoded, request: Request, limits: Limits, check: Check = val
             continue
         if converter is not None:
             lead = converter.lead(event)
+        exempt = {name: event.pop(name) for name in proven if name in event} if proven else None
         identified = identify(
             event, own, bytes_max=event_bytes_max, nesting_max=nesting_max, budget=budget, hunted_too=root_ids
         )
@@ -63,11 +66,13 @@ def process(batch: Decoded, request: Request, limits: Limits, check: Check = val
             judged = sent if identified is not TOO_DENSE else None  # whose texts are looked through no further
             rejected.append(echo.reject(index, identified, judged))
             continue
+        if exempt:
+            identified = with_members(identified, exempt)
         if shared_notes or index in repaired:
             more = (*shared_notes, SURROGATE_REPLACED) if index in repaired else shared_notes
             identified.notes = tuple(dict.fromkeys((*identified.notes, *more)))
         event_id = known_id(identified, app_id)
-        identity = event_id, event["timestamp"]
+        identity = event_id, event.get("timestamp")
         if identity in seen:
             continue
         seen.add(identity)

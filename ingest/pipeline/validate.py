@@ -46,12 +46,13 @@ def validate(event: Any, app_id: str) -> ValidEvent | Fault:
     return fault_of(event, app_id) or ValidEvent(event)
 
 
-def fault_of(event: JsonObject, app_id: str) -> Fault | None:
+def fault_of(event: JsonObject, app_id: str, *, needs_time: bool = True) -> Fault | None:
     """Return the first fault of the members that all that an app sends has in common: its time, app and id."""
     stamp = event.get("timestamp")
     if type(stamp) is not str:
-        return _NO_TIME if stamp is None else _TIME_TYPE
-    if not is_date_time(stamp):
+        if stamp is not None or needs_time:
+            return _NO_TIME if stamp is None else _TIME_TYPE
+    elif not is_date_time(stamp):
         return _TIME_FORM
     own = event.get("app_id")
     if own != app_id and own is not None and str(own) != app_id:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from ingest.conversion import Platform
+from ingest.registry.remote_config import RemoteConfig
 
 Id = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 """An id that is safe to log and to put into keys."""
@@ -61,7 +62,10 @@ class EventMap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What may be chosen for an app. `events_per_minute_max` None means no limit."""
+    """What may be chosen for an app. `events_per_minute_max` None means no limit.
+
+    `remote_config` is what its clients are told to do.
+    """
 
     events_per_minute_max: EventsPerMinute | None = None
     consent_required: bool = False
@@ -70,6 +74,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     web_url: Url | None = None
     event_map: EventMap = EventMap()
     forward: Forward = Forward()
+    remote_config: RemoteConfig = RemoteConfig()
 
 
 class App(Options, frozen=True, forbid_unknown_fields=True, kw_only=True):

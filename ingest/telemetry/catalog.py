@@ -44,10 +44,22 @@ class RefusalReason(enum.StrEnum):
 
 
 class StatementKind(enum.StrEnum):
-    """What an app says of a user beside events."""
+    """What an app sends beside events, one at a time."""
 
     USER_PROPERTIES = "user_properties"
     CONSENT = "consent"
+    SKAN_POSTBACKS = "skan_postbacks"
+
+
+class ClickFate(enum.StrEnum):
+    """What became of a click: the promise given for it, or why it was not recorded."""
+
+    REPLICATED = "replicated"
+    SPOOLED = "spooled"
+    UNAVAILABLE = "unavailable"
+    RATE_LIMITED = "rate_limited"
+    OVERLOADED = "overloaded"
+    REJECTED = "rejected"
 
 
 class Label(NamedTuple):
@@ -96,6 +108,9 @@ ROUTE: Final = _label(
         "/l/events",
         "/users/properties",
         "/consent",
+        "/skan/postbacks",
+        "/c/{app_id}",
+        "/config",
         "/health",
         "/v1/whoami",
         "/v1/events",
@@ -179,6 +194,20 @@ METRICS: Final = (
         "statements",
         "Statements of consent by their fate: the promise given for them, or rejected.",
         (FATE,),
+    ),
+    Metric(
+        "ingest_skan_postbacks_total",
+        _COUNTER,
+        "postbacks",
+        "SKAdNetwork postbacks by their fate: the promise given for them, or rejected.",
+        (FATE,),
+    ),
+    Metric(
+        "ingest_clicks_total",
+        _COUNTER,
+        "clicks",
+        "Clicks that were sent on, by their fate: the promise given for the record, or why there is none.",
+        (Label("fate", tuple(ClickFate)),),
     ),
     Metric(
         "ingest_notes_total",

@@ -67,6 +67,8 @@ class Figures:
         self.conversions = _by_label("ingest_conversions_total")
         self.user_properties = _by_label("ingest_user_properties_total")
         self.consent = _by_label("ingest_consent_total")
+        self.skan_postbacks = _by_label("ingest_skan_postbacks_total")
+        self.clicks = _by_label("ingest_clicks_total")
         self.notes = _by_label("ingest_notes_total")
         self.in_flight_requests = 0
         self.in_flight_bytes = 0
@@ -158,7 +160,7 @@ class Figures:
             self.conversions[platform] += count
 
     def statement(self, kind: StatementKind, stored: str | None, notes: Iterable[str]) -> None:
-        """Count the fate of one statement about a user: the promise given for it, None where it was rejected."""
+        """Count the fate of one statement or postback: the promise given for it, None where it was rejected."""
         fates: ByLabel = getattr(self, kind)
         fates[stored or "rejected"] += 1
         for note in notes:

@@ -1,7 +1,8 @@
 """The persisting process, put together from its parts."""
 
+from collections.abc import Sequence
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -9,17 +10,23 @@ from ingest.clock import SystemClock
 from ingest.consume.dead_letter import DeadLetter, DeadLetters, reopen
 from ingest.consume.lanes import Lane, Lanes
 from ingest.consume.loop import Loop
-from ingest.consume.step import Step
+from ingest.consume.step import Poison, Step
 from ingest.db.database import Database
+from ingest.db.queries.clicks import insert_clicks
+from ingest.db.queries.skan import insert_postbacks
+from ingest.persist.click import to_click
 from ingest.persist.eraser import Eraser
 from ingest.persist.erasures import ErasureReader
+from ingest.persist.once import OnceWriter
 from ingest.persist.retention import RetentionSchedule
+from ingest.persist.skan import to_postback
+from ingest.persist.skan_signature import SkanVerifier
 from ingest.persist.statement import said_of_consent, said_of_properties
 from ingest.persist.users import UserWriter
 from ingest.persist.worker import PersistWorker
 from ingest.persist.writer import CONSUMER, EventWriter
 from ingest.settings import Settings
-from ingest.transport.contract import Delivered, Publisher, Source, Topic
+from ingest.transport.contract import ConfigurationError, Delivered, Publisher, Source, Topic
 from ingest.transport.local_log import LocalLog
 from ingest.transport.local_source import LocalLogSource
 from ingest.transport.log_format import DATABASE
@@ -29,11 +36,13 @@ from ingest.wiring.transport import PARKED_FOLDER, kafka_publisher, open_data_di
 DEADLINE_MS: Final = 60_000
 """Longest time for the rows of one batch; a database that needs more is away."""
 
-CONNECTIONS: Final = 6
+CONNECTIONS: Final = 8
 GROUPS: Final = {
     Topic.EVENTS: CONSUMER,
     Topic.USER_PROPERTIES: f"{CONSUMER}-user-properties",
     Topic.CONSENT: f"{CONSUMER}-consent",
+    Topic.CLICKS: f"{CONSUMER}-clicks",
+    Topic.SKAN: f"{CONSUMER}-skan",
 }
 """Consumer groups: one for each topic, so that the topics do not rebalance each other."""
 
@@ -41,6 +50,13 @@ POLL_RECORDS_MAX: Final = 1_000
 POLL_WAIT_MS: Final = 3_000
 DEAD_LETTERS_FOLDER: Final = "dead-letters"
 """Without Kafka the log in which this process sets records aside; that of the edge has another writer."""
+
+
+class Writer(Step, Protocol):
+    """A step that can be given again what was set aside."""
+
+    async def replay(self, records: Sequence[Delivered]) -> Sequence[Poison]:
+        """Do the step on records that were set aside, wherever the consumer has come since."""
 
 
 class Persisting(NamedTuple):
@@ -67,7 +83,7 @@ def build_persist(settings: Settings, *, from_oldest: bool = False) -> Persistin
     publisher = kafka_publisher(settings) if has_kafka else _local_dead_letters(settings)
     letters = DeadLetters(publisher, keys, CONSUMER, clock)
     events = EventWriter(database, clock)
-    writers: dict[Topic, Step] = {Topic.EVENTS: events, **_user_writers(database)}
+    writers: dict[Topic, Step] = {Topic.EVENTS: events, **_other_writers(database, settings)}
 
     def lane(topic: Topic, step: Step, group: str | None) -> Lane:
         source = open_source(settings, topic, group)
@@ -82,10 +98,17 @@ def build_persist(settings: Settings, *, from_oldest: bool = False) -> Persistin
     return Persisting(database, publisher, worker, retention)
 
 
-def _user_writers(database: Database) -> dict[Topic, UserWriter]:
+def _other_writers(database: Database, settings: Settings) -> dict[Topic, Writer]:
+    """Return the writers of all topics but events. Raises `ConfigurationError`."""
+    try:
+        verifier = SkanVerifier(settings.skan_public_keys)
+    except ValueError:
+        raise ConfigurationError("INGEST_SKAN_PUBLIC_KEYS holds a key that is not on the curve P-256") from None
     return {
         Topic.USER_PROPERTIES: UserWriter(database, "user_properties", said_of_properties),
         Topic.CONSENT: UserWriter(database, "consents", said_of_consent),
+        Topic.CLICKS: OnceWriter(database, to_click, insert_clicks),
+        Topic.SKAN: OnceWriter(database, lambda record: to_postback(record, verifier), insert_postbacks),
     }
 
 
@@ -113,7 +136,7 @@ async def replay_dead_letters(settings: Settings, reason: str | None) -> tuple[i
     await database.open()
     try:
         events = EventWriter(database, SystemClock())
-        writers: dict[Topic, EventWriter | UserWriter] = {Topic.EVENTS: events, **_user_writers(database)}
+        writers: dict[Topic, Writer] = {Topic.EVENTS: events, **_other_writers(database, settings)}
         poison = [
             each
             for topic, writer in writers.items()

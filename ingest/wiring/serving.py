@@ -10,8 +10,9 @@ from ingest.counters.cache import Cache
 from ingest.counters.event_rate import SharedEventRate
 from ingest.counters.service import CountersService
 from ingest.db.database import Database
-from ingest.edge.agent import warm
-from ingest.edge.app import surface
+from ingest.edge.agent import Agents, warm
+from ingest.edge.app import Calls, surface
+from ingest.edge.click import Clicks
 from ingest.edge.client import TrustedProxies
 from ingest.edge.collect import BodyLimits, Collect
 from ingest.edge.erasures import Erase, Erasures
@@ -19,6 +20,7 @@ from ingest.edge.in_flight import InFlight
 from ingest.edge.intake import INTAKES
 from ingest.edge.protocol import ConnectionLimits, protocol_class
 from ingest.edge.region import Regions
+from ingest.edge.remote_config import RemoteConfigs
 from ingest.edge.server import public_server
 from ingest.edge.tls import Certificate
 from ingest.edge.worker import Companion, Worker, announce_kills
@@ -88,6 +90,7 @@ def build_worker(settings: Settings) -> Worker:
         path: Collect(intake, **shared._asdict(), agents=agents, in_flight=in_flight)
         for path, intake in INTAKES.items()
     }
+    clicks = _clicks(shared, agents, in_flight)
     companions: tuple[Companion, ...] = forgetting
     cache = open_cache(settings, clock)
     if cache is not None:
@@ -97,7 +100,7 @@ def build_worker(settings: Settings) -> Worker:
     companions += over_database
     limits = ConnectionLimits(settings.header_bytes_max, settings.header_timeout_ms, settings.connections_max)
     server = public_server(
-        surface(collectors, figures, log.requests, shared.trusted, partners),
+        surface(Calls(collectors, RemoteConfigs(registry), clicks), figures, log.requests, shared.trusted, partners),
         protocol_class(
             limits,
             figures.refused,
@@ -115,6 +118,21 @@ def build_worker(settings: Settings) -> Worker:
     if fallback is not None:
         worker.spool_state, worker.hurry = fallback.spool_state, fallback.hurry
     return worker
+
+
+def _clicks(shared: Shared, agents: Agents, in_flight: InFlight) -> Clicks:
+    return Clicks(
+        registry=shared.registry,
+        publisher=shared.publisher,
+        regions=shared.regions,
+        agents=agents,
+        trusted=shared.trusted,
+        rate=shared.rate,
+        in_flight=in_flight,
+        limits=shared.limits,
+        clock=shared.clock,
+        figures=shared.figures,
+    )
 
 
 def _in_flight(settings: Settings) -> InFlight:

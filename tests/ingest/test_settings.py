@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from ingest.setting import Secret, decode_keys, is_loopback, show_size
-from ingest.settings import DECLARED, Settings, SettingsError
+from ingest.settings import APPLE_SKAN_KEY, DECLARED, Settings, SettingsError
 from ingest.settings_page import describe, render_markdown
 from ingest.settings_rules import RULES, load, warnings
 
 ROOT = Path(__file__).parents[2]
 KEY = base64.b64encode(bytes(range(32))).decode()
 OTHER_KEY = base64.b64encode(bytes(32)).decode()
+APPLE_KEYS = "2.1:" + base64.b64encode(APPLE_SKAN_KEY.der).decode()
 SERVE = {"INGEST_SPOOL_KEY": KEY}
 NOTIFY = {
     "INGEST_POSTGRES_DSN": "postgresql://edge:word@127.0.0.1/ingest",
@@ -76,6 +77,19 @@ def test_values_are_typed() -> None:
     assert settings.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
 
 
+def test_keys_of_apple_are_read_and_shown_alike() -> None:
+    """Apple's published one is the default; others take its place, or none."""
+    entry = next(each for each in DECLARED if each.name == "INGEST_SKAN_PUBLIC_KEYS")
+    both = f"{APPLE_KEYS}, {APPLE_KEYS.replace('2.1', '2.0')}"
+    settings = load({**SERVE, "INGEST_SKAN_PUBLIC_KEYS": both})
+
+    assert Settings().skan_public_keys == (APPLE_SKAN_KEY,)
+    assert settings.skan_public_keys == (APPLE_SKAN_KEY, APPLE_SKAN_KEY._replace(version="2.0"))
+    assert entry.show(settings.skan_public_keys) == both.replace(" ", "")
+    assert load({**SERVE, "INGEST_SKAN_PUBLIC_KEYS": "none"}).skan_public_keys == ()
+    assert entry.show(()).startswith("none")
+
+
 def test_empty_counts_as_unset() -> None:
     """An empty or blank variable leaves the default in force."""
     assert load({**SERVE, "INGEST_PORT": "", "INGEST_TRUSTED_PROXIES": " "}) == load(SERVE)
@@ -105,6 +119,10 @@ def test_unknown_name_suggests_the_nearest() -> None:
         ("INGEST_GEOIP_PATH", "a.mmdb:", "expected one or more paths"),
         ("INGEST_TOPIC_PREFIX", "sdk/", "expected 1 to 100 of"),
         ("INGEST_HOST", "a b", "expected a host name or an IP address"),
+        ("INGEST_SKAN_PUBLIC_KEYS", KEY, "expected none, or VERSION:KEY"),
+        ("INGEST_SKAN_PUBLIC_KEYS", f"2.1:{KEY}", "expected none, or VERSION:KEY"),
+        ("INGEST_SKAN_PUBLIC_KEYS", f"{APPLE_KEYS},{APPLE_KEYS}", "expected none, or VERSION:KEY"),
+        ("INGEST_SKAN_PUBLIC_KEYS", APPLE_KEYS.replace("2.1", "two"), "expected none, or VERSION:KEY"),
         ("INGEST_LOG_LEVEL", "loud", "expected one of debug, info, warning, error"),
         ("INGEST_META_URL", "graph.example", "expected https://host"),
         ("INGEST_META_URL", "https://graph.example/?v=1", "expected https://host"),

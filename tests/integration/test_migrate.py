@@ -32,9 +32,20 @@ STATEMENTS = (
     "app_id:text user_kind:text user_id:text name:text value:jsonb set_at:timestamptz received_at:timestamptz"
     " project_id:text organization_id:text app_user_id:text? digests:_text?"
 )
+SKAN_POSTBACKS = (
+    "app_id:text transaction_id:text postback_sequence_index:int2 project_id:text organization_id:text"
+    " received_at:timestamptz said_at:timestamptz? version:text ad_network_id:text campaign_id:int2?"
+    " source_identifier:text? apple_app_id:int8 source_app_id:int8? source_domain:text? redownload:bool?"
+    " fidelity_type:int2? did_win:bool? conversion_value:int2? coarse_conversion_value:text? country_code:text?"
+    " attribution_signature:text signature:text"
+)
 TABLES = {
     "user_properties": STATEMENTS,
     "consents": STATEMENTS,
+    "skan_postbacks": SKAN_POSTBACKS,
+    "clicks": "app_id:text click_id:text project_id:text organization_id:text received_at:timestamptz target:text"
+    " utm_source:text? utm_medium:text? utm_campaign:text? parameters:jsonb country_code:text? subdivision1_code:text?"
+    " os:text? os_version:text? client:text? client_version:text?",
     "erasures": "id:text organization_id:text project_id:text subjects:_text requested_at:timestamptz"
     " published_at:timestamptz? completed_at:timestamptz? events_erased:int8 user_properties_erased:int8"
     " consents_erased:int8",

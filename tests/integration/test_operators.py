@@ -47,7 +47,7 @@ Run = Callable[..., Done]
 NOTHING_PURGED = {
     "under_way": False,
     **dict.fromkeys(("event_days", "events", "request_log_days", "audit_events", "messages"), 0),
-    **dict.fromkeys(("deliveries", "erasures", "erased_subjects", "put_off"), 0),
+    **dict.fromkeys(("deliveries", "erasures", "erased_subjects", "put_off", "skan_postbacks", "clicks"), 0),
 }
 
 
@@ -232,6 +232,83 @@ def test_an_app_is_changed_and_revoked(ingest: Run, control_plane: Plane, shop: 
     assert revoked == again == ingest("apps", "show", shop.app_id, "--json").json()
     assert [row[0] for row in audit(control_plane)[-3:]] == ["app.changed", "app.changed", "app.revoked"]
     assert audit(control_plane)[-1][1:] == ("operator:kim", shop.app_id, shop.organization_id, "leaked")
+
+
+def test_what_clients_are_told_is_set_member_by_member(ingest: Run, control_plane: Plane, shop: Customer) -> None:
+    """For all or for a platform; each change is written down by its members, and `apps change` leaves it alone."""
+
+    def config(*words: str) -> Any:
+        return ingest("apps", "config", shop.app_id, *words).json()
+
+    assert config("show") == {}
+    assert config("set", "events.killswitch", "true", *WHY) == {"events": {"killswitch": True}}
+    assert config("set", "events.denylist", '["a"]') == {"events": {"denylist": ["a"], "killswitch": True}}
+    config("set", "events.killswitch", "false", "--platform", "ios")
+    config("set", "cache_ttl", "60")
+    ingest("apps", "change", shop.app_id)
+    kept = config("unset", "events.denylist")
+
+    assert kept == config("show")
+    assert kept == {
+        "events": {"killswitch": True},
+        "cache_ttl": 60,
+        "platforms": {"ios": {"events": {"killswitch": False}}},
+    }
+    told = [config("show", "--platform", name)["data"]["config"]["events"]["killswitch"] for name in ("ios", "web")]
+    assert told == [False, True]
+    rows = execute(
+        control_plane.owner,
+        "SELECT details, reason, actor FROM audit_events WHERE action = 'app.changed' ORDER BY at, id",
+    )
+    assert rows[0] == ({"members": ["remote_config.events.killswitch"]}, "leaked", "operator:kim")
+    assert [row[0]["members"] for row in rows[1:]] == [
+        ["remote_config.events.denylist"],
+        ["remote_config.platforms.ios.events.killswitch"],
+        ["remote_config.cache_ttl"],
+        [],
+        ["remote_config.events.denylist"],
+    ]
+    config("unset", "--platform", "ios")
+    assert config("unset") == {}
+    assert ingest("apps", "show", shop.app_id, "--json").json()["options"] == {}
+
+
+def test_what_clients_are_told_comes_from_a_file(ingest: Run, shop: Customer, tmp_path: Path) -> None:
+    """JSON or TOML takes the place of all that was there, for one platform or whole."""
+    (tmp_path / "all.json").write_text('{"cache_ttl": 90, "skan": {"enabled": true, "preset": "x"}}')
+    (tmp_path / "ios.toml").write_text('[events]\nallowlist = ["a"]\n')
+    words = ("apps", "config", shop.app_id, "set", "--file")
+    ingest(*words[:-1], "cache_ttl", "60")
+    whole = ingest(*words, str(tmp_path / "all.json")).json()
+    both = ingest(*words, str(tmp_path / "ios.toml"), "--platform", "ios").json()
+
+    assert whole == {"cache_ttl": 90, "skan": {"enabled": True, "preset": "x"}}
+    assert both == {**whole, "platforms": {"ios": {"events": {"allowlist": ["a"]}}}}
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("set", "events.allowlist", "[]"), "would silence every event"),
+        (("set", "events.killswitch", '"yes"'), "remote_config.events.killswitch"),
+        (("set", "events.killswitch", "yes"), "not JSON"),
+        (("set", "events.killswitch"), "give a member and its value"),
+        (("set",), "give a member and its value"),
+        (("set", "cache_ttl", "60", "--file", "x.json"), "give a member and its value"),
+        (("set", "cache_ttl", "60", "--platform", "ios"), "unknown field `cache_ttl`"),
+        (("set", "nonsense", "1"), "nonsense"),
+        (("set", "att", "{}", "--platform", "iOS"), "matching regex"),
+        (("set", "--file", "none.json"), "none.json"),
+        (("unset", "nonsense"), "nonsense"),
+        (("set", "att", '{"a": "\udcff"}'), "not JSON"),
+    ],
+)
+def test_what_clients_would_ignore_is_not_set(ingest: Run, shop: Customer, words: Sequence[str], reason: str) -> None:
+    """It is told in a line, and nothing changes."""
+    assert reason in ingest("apps", "config", shop.app_id, *words).failure()
+    assert ingest("apps", "config", shop.app_id, "show").json() == {}
+    assert "no such app" in ingest("apps", "config", "app_none", "set", "cache_ttl", "60").failure()
+    assert "no such app" in ingest("apps", "config", "app_none", "show").failure()
 
 
 def test_everything_is_listed_and_shown(ingest: Run, shop: Customer) -> None:

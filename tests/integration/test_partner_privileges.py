@@ -15,6 +15,7 @@ TABLES = (
     *("organizations", "projects", "apps", "api_keys", "kill_switches", "audit_events", "outbox", "request_log"),
     *("registry_version", "alembic_version", "events", "consumer_positions", "user_properties", "consents"),
     *("erasures", "erased_subjects", "vault_secrets", "deliveries", "forward_destinations", "forward_workers"),
+    *("skan_postbacks", "clicks"),
 )
 
 SERVING_MAY: tuple[LiteralString, ...] = (
@@ -82,6 +83,10 @@ PERSIST_MAY: tuple[LiteralString, ...] = (
     "INSERT INTO audit_events (id, actor, action, target_type, target_id) VALUES ('aud_3', 'a', 'b', 'c', 'd')",
     "DELETE FROM user_properties",
     "DELETE FROM consents",
+    "SELECT * FROM skan_postbacks",
+    "DELETE FROM skan_postbacks",
+    "SELECT * FROM clicks",
+    "DELETE FROM clicks",
     "SELECT * FROM erasures",
     "SELECT * FROM erased_subjects",
 )

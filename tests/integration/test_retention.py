@@ -223,6 +223,41 @@ def test_rows_of_wrong_clocks_go_by_the_time_of_receipt(world: World) -> None:
     }
 
 
+LIKE_EVENTS = {
+    "skan_postbacks": "(app_id, transaction_id, postback_sequence_index, project_id, organization_id, received_at,"
+    " version, ad_network_id, apple_app_id, attribution_signature, signature)"
+    " VALUES ('a', %s, 0, %s, 'o', %s, '4.0', 'n', 1, 's', 'valid')",
+    "clicks": "(app_id, click_id, project_id, organization_id, received_at, target, parameters)"
+    " VALUES ('a', %s, %s, 'o', %s, 'web', '{}')",
+}
+
+
+def age_rows(world: World, table: str) -> None:
+    """Add to a table that is kept like events rows that are just too old, and rows that are not yet."""
+    for owner, project_id, days in (
+        ("short", world.short, SHORT_DAYS),
+        ("long", world.long, DEFAULT_DAYS),
+        ("nobodys", "prj_of_a_file", DEFAULT_DAYS),
+    ):
+        for name, by in (("older", -MINUTE), ("younger", MINUTE)):
+            received = world.now - timedelta(days=days) + by
+            ask(world.dsn, f"INSERT INTO {table} {LIKE_EVENTS[table]}", (f"{owner}_{name}", project_id, received))
+
+
+@pytest.mark.parametrize("table", LIKE_EVENTS)
+def test_what_is_kept_like_events_goes_by_the_time_of_receipt(world: World, persist_dsn: str, table: str) -> None:
+    """After what its project has, or the default; the role of the persisting process suffices."""
+    age_rows(world, table)
+    first, second = run(persist_dsn, actor=ACTOR), run(world.dsn)
+
+    assert (first, second) == (NOTHING._replace(**{table: 3}), NOTHING)
+    assert first is not None
+    assert first.rows == 3
+    left = ask(world.dsn, f"SELECT t::text AS line FROM {table} t")  # noqa: S608 - our own words
+    assert len(left) == 3
+    assert all("_younger" in row["line"] for row in left)
+
+
 def test_erasures_and_who_was_erased_go_after_two_years(world: World) -> None:
     """An erasure counts from its completion, and one that is not completed stays."""
     for name, age in (("old", 732), ("young", 730)):

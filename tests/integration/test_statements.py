@@ -1,4 +1,4 @@
-"""What apps say of users, through HTTP: the same admission, promise and answer as events, topics of their own."""
+"""Statements about users, and postbacks, through HTTP: the doors, promise and answer of events, topics of their own."""
 
 import json
 from collections.abc import Iterator
@@ -8,9 +8,11 @@ import pytest
 
 from tests.integration.edge import APP, Answer, ask, figures, on_local_log, post, run_command
 from tests.support.service import ServiceProcess
+from tests.support.skan import APPLE_SIGNED
 
 NOW = "2026-11-24T10:00:00Z"
 PROPERTIES = {"timestamp": NOW, "app_user_id": "user-1", "properties": {"plan": "pro", "email": "ann@b.c"}}
+PATHS = ("/users/properties", "/consent", "/skan/postbacks")
 CONSENT = {"timestamp": NOW, "app_user_id": "user-1", "install_id": "i", "advertising": False}
 
 
@@ -35,13 +37,17 @@ def told(service: ServiceProcess, topic: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("path", "topic", "statement"),
-    [("/users/properties", "user-properties", PROPERTIES), ("/consent", "consent", CONSENT)],
+    [
+        ("/users/properties", "user-properties", PROPERTIES),
+        ("/consent", "consent", CONSENT),
+        ("/skan/postbacks", "skan-postbacks", APPLE_SIGNED[0]),
+    ],
 )
 def test_a_statement_is_stored(service: ServiceProcess, path: str, topic: str, statement: dict[str, Any]) -> None:
     """It is answered as a batch of one, lies on its own topic without raw identifiers, and is no event."""
     before = figures(service)
     answer = state(service, path, statement)
-    (record,) = told(service, topic)
+    (record,) = told(service, topic.removesuffix("-postbacks"))
     after = figures(service)
 
     assert (answer.status, answer.json()) == (
@@ -60,7 +66,7 @@ def test_a_statement_is_stored(service: ServiceProcess, path: str, topic: str, s
     assert after["ingest_events_received_total"] == before["ingest_events_received_total"]
 
 
-@pytest.mark.parametrize("path", ["/users/properties", "/consent"])
+@pytest.mark.parametrize("path", PATHS)
 def test_a_fault_is_told(service: ServiceProcess, path: str) -> None:
     """By its code and place, never a value; what is no JSON as a whole."""
     answer = state(service, path, {"timestamp": "secret-17"})
@@ -73,10 +79,10 @@ def test_a_fault_is_told(service: ServiceProcess, path: str) -> None:
     assert (broken.status, broken.code) == (400, "INVALID_JSON")
 
 
-@pytest.mark.parametrize("path", ["/users/properties", "/consent"])
+@pytest.mark.parametrize("path", PATHS)
 def test_the_same_doors(service: ServiceProcess, path: str) -> None:
     """Who sends is named by header or body; strangers, other methods and preflights are answered as with events."""
-    named = ask(service.url, path, json.dumps({"app_id": APP, **PROPERTIES, **CONSENT}).encode())
+    named = ask(service.url, path, json.dumps({"app_id": APP, **PROPERTIES, **CONSENT, **APPLE_SIGNED[4]}).encode())
     stranger = ask(service.url, path, b"{}", {"X-App-Id": "app_stranger"})
     wrong = ask(service.url, path, method="PUT")
     preflight = ask(service.url, path, method="OPTIONS", headers={"Origin": "https://shop.example"})

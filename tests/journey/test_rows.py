@@ -18,6 +18,7 @@ from tests.journey.waiting import until
 from tests.support.program import Program
 from tests.support.rows import ask
 from tests.support.service import ServiceProcess
+from tests.support.skan import APPLE_SIGNED
 
 BATCHES = sorted(EXAMPLES.glob("*.json"))
 
@@ -34,14 +35,23 @@ def send_examples(service: ServiceProcess) -> None:
 
 
 def say(service: ServiceProcess) -> None:
-    """State properties and consent of a user; both must be taken."""
+    """State properties and consent of a user, forward a postback, twice, and click; all must be taken."""
     user = {"app_id": "app_demo", "app_user_id": "user-1", "timestamp": "2026-11-24T10:00:00Z"}
     properties = {**user, "properties": {"plan": "pro", "email": "ann@b.c"}}
     for path, statement in (("/users/properties", properties), ("/consent", {**user, "advertising": False})):
         assert Caller(service.url).send("POST", path, json.dumps(statement).encode()).status == 202
+    postback = json.dumps({"app_id": "app_demo", **APPLE_SIGNED[3]}).encode()
+    for _ in range(2):
+        assert Caller(service.url).send("POST", "/skan/postbacks", postback).status == 202
+    led = Caller(service.url).send("GET", "/c/app_demo?utm_source=news&gclid=g1&token=secret")
+    assert (led.status, led.headers["location"]) == (302, "https://www.example.com/")
 
 
 SAID = "SELECT name FROM user_properties UNION SELECT name FROM consents ORDER BY 1"
+JUDGED = "SELECT transaction_id, signature FROM skan_postbacks"
+POSTBACKS = [{"transaction_id": APPLE_SIGNED[3]["transaction-id"], "signature": "valid"}]
+CLICKED = "SELECT utm_source, parameters, target FROM clicks"
+CLICKS = [{"utm_source": "news", "parameters": {"utm_source": "news", "gclid": "g1"}, "target": "web"}]
 EXPECTED = [{"name": name} for name in ("advertising", "email_sha256", "plan")]
 
 
@@ -70,6 +80,8 @@ def test_events_are_rows_by_the_embedded_default(tmp_path: Path) -> None:
         count = "SELECT count(*) AS n, count(DISTINCT event_id) AS ids FROM events"
         until(lambda: rows(service, count) == [{"n": len(sent()), "ids": len(sent())}])
         until(lambda: rows(service, SAID) == EXPECTED)
+        until(lambda: rows(service, JUDGED) == POSTBACKS)
+        until(lambda: rows(service, CLICKED) == CLICKS)
         stored = rows(service, "SELECT event_id, name, platform, event::text AS event FROM events")
 
     for row in stored:
@@ -103,6 +115,8 @@ def test_events_are_rows_by_kafka(tmp_path: Path, kafka: KafkaCluster, topic_pre
                 lambda: ask(database, "SELECT sum(next_offset) AS n FROM consumer_positions")[0]["n"] == 2 * len(sent())
             )
             until(lambda: ask(database, SAID) == EXPECTED)
+            until(lambda: ask(database, JUDGED) == POSTBACKS)
+            until(lambda: ask(database, CLICKED) == CLICKS)
             assert second.stop() == 0
 
     found = ask(database, "SELECT event_id, name, project_id FROM events")

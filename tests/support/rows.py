@@ -28,12 +28,13 @@ def delivered(body: bytes, *, first: int = 0, partition: int = 0, timestamp_ms: 
 def said(
     topic: Topic, statement: dict[str, Any], *, received_at: str = "2026-11-24T10:00:01.000Z", project: str = "prj_demo"
 ) -> Delivered:
-    """Return the record of a statement about a user as a consumer gets it."""
+    """Return the record of a statement or postback as a consumer gets it."""
     intake = next(each for each in INTAKES.values() if each.topic is topic)
     app = App(id="app_demo", project_id=project, organization_id="org_demo")
     sender = msgspec.structs.replace(request(app=app), received_at=received_at)
     sent = {"timestamp": TIME, **statement}
-    (record,) = process(intake.decode(json.dumps(sent).encode(), LIMITS), sender, LIMITS, intake.check).records
+    batch = intake.decode(json.dumps(sent).encode(), LIMITS)
+    (record,) = process(batch, sender, LIMITS, intake.check, proven=intake.proven).records
     return Delivered(topic, 0, 0, 1_000, record.key, record.value, SCHEMA)
 
 

@@ -5,6 +5,7 @@ from enum import Enum
 from typing import Final, Literal, NamedTuple
 
 import psycopg
+from psycopg import sql
 
 from ingest.db.database import Connection
 from ingest.db.rows import change
@@ -12,6 +13,9 @@ from ingest.db.rows import change
 BATCH_ROWS: Final = 10_000
 
 Partitioned = Literal["events", "request_log"]
+LikeEvents = Literal["skan_postbacks", "clicks"]
+"""Tables whose rows are kept as long as events, by the time of their receipt."""
+
 Kept = Literal["audit_events", "outbox", "deliveries", "erasures", "erased_subjects"]
 """Tables whose rows are kept for a time of their own."""
 
@@ -113,6 +117,24 @@ async def delete_events_of_wrong_clocks(connection: Connection, days: int) -> in
             WHERE e.received_at < now() - make_interval(days => least(p.events_retention_days, %(days)s))
             LIMIT %(rows)s))
         """,
+        {"days": days, "rows": BATCH_ROWS},
+    )
+
+
+async def delete_like_events(connection: Connection, table: LikeEvents, days: int) -> int:
+    """Delete a batch of rows that were received longer ago than their project keeps its events; return how many."""
+    return await change(
+        connection,
+        sql.SQL(
+            """
+            DELETE FROM {table} WHERE ctid = ANY (ARRAY(
+                SELECT r.ctid FROM {table} r LEFT JOIN projects p ON p.id = r.project_id
+                WHERE r.received_at < now() - make_interval(days => least(p.events_retention_days, %(days)s))
+                    AND r.received_at < now() - make_interval(days => (
+                        SELECT least(min(events_retention_days), %(days)s) FROM projects))
+                LIMIT %(rows)s))
+            """
+        ).format(table=sql.Identifier(table)),
         {"days": days, "rows": BATCH_ROWS},
     )
 
