@@ -105,7 +105,11 @@ class Settings:
         str, Setting(HOST, "Address of the admin surface: `/metrics`, `/ready`, `/live`. Never public.")
     ] = "127.0.0.1"
     admin_port: Annotated[
-        int, Setting(PORT, "Port of the admin surface, one for all workers; 0 lets the system choose.")
+        int,
+        Setting(
+            PORT,
+            "Port of the admin surface, one for all workers and one for each other process; 0: the system chooses.",
+        ),
     ] = 8081
     tls_certificate_file: Annotated[
         Path | None,

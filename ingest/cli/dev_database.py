@@ -78,12 +78,16 @@ def dev_database(folder: Path) -> Iterator[DevDatabase]:
 
 @contextlib.contextmanager
 def beside(*command: str, dsn: str) -> Iterator[None]:
-    """Run another of our processes beside the serving one, as in production, on the database as it may use it."""
+    """Run another of our processes beside the serving one, as in production, on the database as it may use it.
+
+    The system chooses its admin port, which a log line tells.
+    """
     from devservices.child import Child  # noqa: PLC0415 - only a checkout has it
 
     withheld = {"INGEST_APPS_FILE"} | (set() if command[0] == "forward" else VAULT_KEY_NAMES)
     kept = {name: value for name, value in os.environ.items() if name not in withheld}
-    child = Child([sys.executable, "-m", "ingest", *command], stdout=None, env={**kept, "INGEST_POSTGRES_DSN": dsn})
+    env = {**kept, "INGEST_POSTGRES_DSN": dsn, "INGEST_ADMIN_PORT": "0"}
+    child = Child([sys.executable, "-m", "ingest", *command], stdout=None, env=env)
     try:
         yield
     finally:

@@ -1,6 +1,7 @@
 """`ingest forward`: conversions to the platforms, how that goes, and a try."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -17,6 +18,8 @@ from ingest.consume.loop import Brake
 from ingest.control.forward_status import DestinationStatus, forward_status
 from ingest.conversion import Platform
 from ingest.settings import Settings
+from ingest.telemetry.log import Log
+from ingest.wiring.admin import admin_surface
 from ingest.wiring.log import open_log
 
 
@@ -37,7 +40,7 @@ def forward(context: click.Context, *, dev: bool) -> None:
     for library in ("httpx", "httpcore", "hpack"):
         logging.getLogger(library).setLevel(logging.WARNING)  # else lines for each call, headers among them
     try:
-        asyncio.run(_forward(settings))
+        asyncio.run(_forward(settings, log))
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
         raise click.ClickException(
             "the database in INGEST_POSTGRES_DSN lacks a migration, or its role is no member of ingest_forward"
@@ -50,26 +53,25 @@ def forward(context: click.Context, *, dev: bool) -> None:
         log.close()
 
 
-async def _forward(settings: Settings) -> None:
+async def _forward(settings: Settings, log: Log) -> None:
     from ingest.wiring.forward import build_forward  # noqa: PLC0415 - what opens tokens is for this process alone
 
     parts = build_forward(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, parts.worker.stop)
-    await parts.database.open()
-    try:
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(parts.database.close)
+        await parts.database.open()
+        await stack.enter_async_context(admin_surface(settings, parts.watched, log))
+        stack.push_async_callback(parts.registry.close)
         await parts.registry.start()
+        stack.push_async_callback(parts.caller.close)
+        stack.push_async_callback(parts.publisher.close)
         await parts.publisher.start()
         if parts.forgetting is not None:
+            stack.push_async_callback(parts.forgetting.close)
             await parts.forgetting.start()
         await parts.worker.run()
-    finally:
-        if parts.forgetting is not None:
-            await parts.forgetting.close()
-        await parts.publisher.close()
-        await parts.caller.close()
-        await parts.registry.close()
-        await parts.database.close()
 
 
 @forward.command()

@@ -11,6 +11,10 @@ import psycopg
 from ingest.cli.environment import read_settings
 from ingest.db.database import Database
 from ingest.settings import Settings
+from ingest.telemetry.log import Log
+from ingest.telemetry.metric import Process
+from ingest.telemetry.watch import Watch
+from ingest.wiring.admin import Watched, admin_surface
 from ingest.wiring.log import open_log
 
 
@@ -20,13 +24,13 @@ from ingest.wiring.log import open_log
 def notify(*, once: bool, console: bool) -> None:
     """Deliver messages about kill switches until SIGTERM, each again and again until it is taken.
 
-    Several of these processes may run at the same time.
+    But for --once it answers the admin port as the edge does. Several of these processes may run at the same time.
     """
     settings = read_settings("dev") if console else read_settings("notify", os.environ)
     log = open_log(settings)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line for each request
     try:
-        asyncio.run(_deliver(settings, once=once, console=console))
+        asyncio.run(_deliver(settings, log, once=once, console=console))
     except (psycopg.errors.UndefinedTable, psycopg.errors.InsufficientPrivilege):
         raise click.ClickException(
             "the database in INGEST_POSTGRES_DSN lacks a migration, or its role is no member of ingest_notify"
@@ -35,7 +39,7 @@ def notify(*, once: bool, console: bool) -> None:
         log.close()
 
 
-async def _deliver(settings: Settings, *, once: bool, console: bool) -> None:
+async def _deliver(settings: Settings, log: Log, *, once: bool, console: bool) -> None:
     from ingest.notify.process import build_worker  # noqa: PLC0415 - its libraries are for this process alone
 
     if settings.postgres_dsn is None:
@@ -49,7 +53,15 @@ async def _deliver(settings: Settings, *, once: bool, console: bool) -> None:
     await database.open()
     try:
         if not once:
-            await worker.run()
+            outbox = Watch("database", worker.backlog)
+            watched = Watched(
+                Process.NOTIFY,
+                worker.reasons,
+                lambda: worker.figures.samples(outbox.answer, outbox.age_s),
+                (outbox,),
+            )
+            async with admin_surface(settings, watched, log):
+                await worker.run()
             return
         await worker.step()
         left = await worker.backlog()

@@ -11,6 +11,8 @@ from ingest.consume.loop import Loop
 from ingest.transport.contract import Source, Topic, Unavailable
 
 START_PAUSE_S: Final = 1.0
+LAG_S: Final = 2.0
+"""Between two looks at how far the lanes lag."""
 
 _log = structlog.get_logger(__name__)
 
@@ -26,10 +28,12 @@ class Lane(NamedTuple):
 class Lanes:
     """Runs lanes until `stop`. `first` is caught up before the others begin."""
 
-    def __init__(self, lanes: Sequence[Lane], first: Lane | None = None) -> None:
+    def __init__(self, lanes: Sequence[Lane], first: Lane | None = None, *, lag_s: float = LAG_S) -> None:
         self._first = first
         self._others = lanes
         self._stopping = asyncio.Event()
+        self._lag_s = lag_s
+        self._lags: dict[Topic, int] = {}
 
     def __iter__(self) -> Iterator[Lane]:
         return iter([*([] if self._first is None else [self._first]), *self._others])
@@ -40,9 +44,21 @@ class Lanes:
         for lane in self:
             lane.loop.stop()
 
+    def lag(self, topic: Topic) -> int | None:
+        """Return how many records of a topic are still to be taken, as of the last look; None where nobody knows."""
+        return self._lags.get(topic)
+
+    def reasons(self) -> list[str]:
+        """Tell why no record gets on now, in words for an operator; nothing where all lanes run."""
+        told = [f"not read yet: {lane.topic}" for lane in self if not lane.loop.running]
+        if self._stopping.is_set():
+            told = ["the process is stopping"]
+        return list(dict.fromkeys([*told, *filter(None, (lane.loop.reason for lane in self))]))
+
     async def run(self) -> None:
         """Consume until `stop`; the end of one lane ends all. Raises `Brake`."""
         running: list[asyncio.Task[None]] = []
+        looking = asyncio.create_task(self._look())
         try:
             if self._first is not None:
                 running.append(asyncio.create_task(self._run(self._first)))
@@ -51,7 +67,15 @@ class Lanes:
             await asyncio.gather(*running)
         finally:
             self.stop()
-            await asyncio.gather(*running, return_exceptions=True)
+            looking.cancel()
+            await asyncio.gather(looking, *running, return_exceptions=True)
+
+    async def _look(self) -> None:
+        while True:
+            for lane in self:
+                if lane.loop.running and (lag := await lane.source.lag_records()) is not None:
+                    self._lags[lane.topic] = lag
+            await asyncio.sleep(self._lag_s)
 
     async def _run(self, lane: Lane) -> None:
         if await self._begin(lane):

@@ -25,6 +25,10 @@ POISON_FREE: Final = 20
 
 _PAUSE_MIN_S: Final = 0.2
 
+BRAKED: Final = "too many records cannot be used"
+DATABASE_AWAY: Final = "the database is away"
+TRANSPORT_AWAY: Final = "the transport is away"
+
 _log = structlog.get_logger(__name__)
 
 
@@ -52,6 +56,9 @@ class Loop:
         self._stopping = asyncio.Event()
         self._seen = 0.0
         self._bad = 0.0
+        self._is_braked = False
+        self._error: BaseException | None = None
+        self.running = False
         self.taken = 0
         self.done = 0
         self.poisoned = 0
@@ -64,12 +71,32 @@ class Loop:
         self.working_at_ms: int | None = None
         """Time stamp of the oldest record at hand: how far behind this is. None where there is none."""
 
+    @property
+    def reason(self) -> str:
+        """Why no record gets on now; empty where it does."""
+        if self._is_braked:
+            return BRAKED
+        if not self.away:
+            return ""
+        error = self._error
+        of_transport = isinstance(error, Unavailable | OSError) or (
+            error is not None and isinstance(error.__cause__, Unavailable | OSError)
+        )
+        return TRANSPORT_AWAY if of_transport else DATABASE_AWAY
+
     def stop(self) -> None:
         """End after the records at hand; those that cannot be finished are handed out again at the next start."""
         self._stopping.set()
 
     async def run(self) -> None:
         """Consume until `stop`. Raises `Brake`."""
+        self.running = True
+        try:
+            await self._run()
+        finally:
+            self.running = False
+
+    async def _run(self) -> None:
         pause_s = _PAUSE_MIN_S
         while not self._stopping.is_set():
             try:
@@ -79,6 +106,7 @@ class Loop:
                 pause_s = await self._pause(pause_s)
                 continue
             if not records:
+                self._turn(away=False)
                 self.caught_up.set()
                 self.working_at_ms = None
                 continue
@@ -128,10 +156,12 @@ class Loop:
         fade = max(0.0, 1 - records / (4 * self._records_max))
         seen, bad = self._seen * fade + records, self._bad * fade + poison
         if bad > POISON_FREE and bad > POISON_SHARE_MAX * seen:
+            self._is_braked = True
             raise Brake
         self._seen, self._bad = seen, bad
 
     def _turn(self, *, away: bool, error: BaseException | None = None) -> None:
+        self._error = error
         if away != self.away:
             self.away = away
             if away:

@@ -110,6 +110,10 @@ class Database:
             task.cancel()
         await self._pool.close(timeout=1)
 
+    async def ping(self) -> None:
+        """Return once it answers. Raises `DatabaseAway`."""
+        await self.run(lambda connection: connection.execute("SELECT 1"))
+
     async def run(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Do `work`, each statement on its own. Raises `DatabaseAway`."""
         return await self._within(self._on_a_connection(work))

@@ -18,6 +18,7 @@ from ingest.edge.admin import admin
 from ingest.edge.control import Report, ReportLine
 from ingest.edge.server import admin_server
 from ingest.telemetry.exposition import Tally, expose
+from ingest.telemetry.metric import Process
 from ingest.transport.contract import ConfigurationError
 
 REPORT_TIMEOUT_S: Final = 1.0
@@ -173,4 +174,4 @@ class Supervisor:
 
     async def _exposition(self) -> bytes:
         await self._ask_all()
-        return expose(self._tally.present())
+        return expose(self._tally.present(), Process.EDGE)

@@ -20,6 +20,7 @@ from ingest.edge.tls import Certificate
 from ingest.registry.snapshot import Registry, Snapshot, changes
 from ingest.telemetry.exposition import expose
 from ingest.telemetry.log import Log
+from ingest.telemetry.metric import Process
 from ingest.telemetry.metrics import Figures
 from ingest.telemetry.snapshot import Snapshot as FiguresSnapshot
 from ingest.transport.contract import Publisher, SpoolState
@@ -123,7 +124,7 @@ async def run_alone(
         return worker.report().reasons
 
     async def exposition() -> bytes:
-        return expose(worker.report().figures)
+        return expose(worker.report().figures, Process.EDGE)
 
     operators = admin_server(admin(readiness, exposition, worker.openapi))
     async with _serving(worker, listener) as serving:

@@ -66,7 +66,6 @@ class Reporter:
                 )
             self._told[place] = seen
         waits = self._backlog
-        await waits.look()
         keep = partial(keep_worker, worker_id=self._worker_id, lag_records=waits.forward, parked_records=waits.parked)
         await self._database.run(keep)
 

@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
@@ -19,14 +18,17 @@ _log = structlog.get_logger(__name__)
 
 
 class ForwardWorker:
-    """Runs all lanes until `stop`; `beside` runs with them until it is cancelled. `fates` are counted by others."""
+    """Runs all lanes until `stop`; `beside` runs with them until it is cancelled.
+
+    `fates` tells how many conversions have ended how.
+    """
 
     def __init__(
         self,
         lanes: Lanes,
         reporter: Reporter,
         beside: Sequence[Callable[[], Awaitable[None]]],
-        fates: Counter[Fate],
+        fates: Callable[[], Mapping[Fate, int]],
     ) -> None:
         self._lanes = lanes
         self._reporter = reporter
@@ -59,12 +61,13 @@ class ForwardWorker:
             self._progress()
 
     def _progress(self) -> None:
+        fates = self._fates()
         _log.info(
             "forward_progress",
             records=sum(lane.loop.done for lane in self._lanes),
-            sent=self._fates[Fate.SENT],
-            skipped=self._fates[Fate.SKIPPED],
-            refused=self._fates[Fate.REFUSED],
-            expired=self._fates[Fate.EXPIRED],
+            sent=fates[Fate.SENT],
+            skipped=fates[Fate.SKIPPED],
+            refused=fates[Fate.REFUSED],
+            expired=fates[Fate.EXPIRED],
             set_aside=sum(lane.loop.poisoned for lane in self._lanes),
         )

@@ -17,6 +17,7 @@ from ingest.db.queries.outbox import Backlog, DueMessage, backlog, claim_due, ma
 from ingest.notify.backoff import delay_s
 from ingest.notify.channels import Channels
 from ingest.notify.failure import Undelivered
+from ingest.notify.figures import NotifyFigures
 
 POLL_S: Final = 5.0
 STATE_S: Final = 60.0
@@ -30,7 +31,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Worker:
-    """Delivers until it is told to stop."""
+    """Delivers until it is told to stop. `figures` count what it did."""
 
     def __init__(self, database: Database, channels: Channels, *, jitter: Callable[[], float] = random.random) -> None:
         self._database = database
@@ -38,10 +39,16 @@ class Worker:
         self._jitter = jitter
         self._stopping = asyncio.Event()
         self._is_away = False
+        self.figures = NotifyFigures()
 
     def stop(self) -> None:
         """Take nothing more; what is being delivered is finished."""
         self._stopping.set()
+
+    def reasons(self) -> list[str]:
+        """Tell why nothing is delivered now; nothing where it is."""
+        told = ["the process is stopping"] if self._stopping.is_set() else []
+        return [*told, "the database is away"] if self._is_away else told
 
     async def run(self) -> None:
         """Deliver what is due every POLL_S until `stop`. A database that is away is waited for."""
@@ -102,9 +109,11 @@ class Worker:
             failure = "internal"
             log.error("message_not_delivered", failure=failure, error=error)  # noqa: TRY400 - the type is told, no more
         else:
+            self.figures.count(message.recipient, delivered=True)
             await self._database.run(lambda connection: mark_delivered(connection, message.id))
             log.info("message_delivered")
             return
+        self.figures.count(message.recipient, delivered=False)
         wait_s = delay_s(message.attempts + 1, self._jitter)
         await self._database.run(lambda connection: mark_failed(connection, message, failure, delay_s=wait_s))
 

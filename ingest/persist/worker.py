@@ -7,8 +7,11 @@ from typing import Any, Final
 import structlog
 
 from ingest.clock import Clock
+from ingest.consume.figures import lane_samples
 from ingest.consume.lanes import Lanes
+from ingest.persist.figures import row_samples
 from ingest.persist.writer import Written
+from ingest.telemetry.snapshot import Sample
 
 PROGRESS_S: Final = 60.0
 
@@ -37,6 +40,14 @@ class PersistWorker:
     def stop(self) -> None:
         """End after the records at hand."""
         self._lanes.stop()
+
+    def reasons(self) -> list[str]:
+        """Tell why no record becomes a row now; nothing where they do."""
+        return self._lanes.reasons()
+
+    def samples(self) -> list[Sample]:
+        """Return the figures of this moment."""
+        return [*lane_samples(self._lanes, self._clock), *row_samples(self._written())]
 
     async def run(self) -> None:
         """Persist until `stop`. Raises `Brake`."""

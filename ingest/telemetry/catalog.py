@@ -4,33 +4,16 @@
 """
 
 import enum
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Final
 
 from ingest.conversion import Platform
 from ingest.errors import Code
 from ingest.outcome import RejectionCode
+from ingest.telemetry.background import BACKGROUND_METRICS
+from ingest.telemetry.metric import ALL, OTHER, Kind, Label, Merge, Metric, Process
 from normalize.notes import Note
-
-PREFIX: Final = "ingest_"
-OTHER: Final = "other"
-"""Stands in a label for every value that is not in its closed set."""
-
-
-class Kind(enum.StrEnum):
-    """What a number means: it only grows, it is a state, or it is a distribution."""
-
-    COUNTER = "counter"
-    GAUGE = "gauge"
-    HISTOGRAM = "histogram"
-
-
-class Merge(enum.StrEnum):
-    """How the figures of several workers become one."""
-
-    SUM = "sum"
-    MAX = "max"
-    MIN = "min"
 
 
 class RefusalReason(enum.StrEnum):
@@ -60,34 +43,6 @@ class ClickFate(enum.StrEnum):
     RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
     REJECTED = "rejected"
-
-
-class Label(NamedTuple):
-    """A label and all its values; without `values` it has the one value of the running process, such as a version."""
-
-    name: str
-    values: tuple[str, ...]
-
-    def bounded(self, value: str) -> str:
-        """Return `value` if it is one of the values, else `other`."""
-        return value if value in self.values else OTHER
-
-
-class Metric(NamedTuple):
-    """One metric. `bounds` are the upper bounds of a histogram's buckets, in its unit, without the infinite one."""
-
-    name: str
-    kind: Kind
-    unit: str
-    meaning: str
-    labels: tuple[Label, ...] = ()
-    merge: Merge = Merge.SUM
-    bounds: tuple[float, ...] = ()
-
-    @property
-    def attribute(self) -> str:
-        """The attribute of `Figures` that holds it."""
-        return self.name.removeprefix(PREFIX).removesuffix("_total")
 
 
 def _label(name: str, values: Sequence[str]) -> Label:
@@ -134,7 +89,7 @@ OUTCOME: Final = Label("outcome", ("accepted", "duplicate", "rejected"))
 
 _COUNTER, _GAUGE, _HISTOGRAM = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
 
-METRICS: Final = (
+_EDGE_METRICS: Final = (
     Metric("ingest_requests_total", _COUNTER, "requests", "Requests answered by the app.", (ROUTE, STATUS, CODE)),
     Metric(
         "ingest_request_seconds",
@@ -291,6 +246,7 @@ METRICS: Final = (
         "seconds",
         "Age of the oldest message about a kill switch that somebody has not been told yet.",
         merge=Merge.MAX,
+        processes=frozenset({Process.EDGE, Process.NOTIFY}),
     ),
     Metric(
         "ingest_request_log_dropped_total",
@@ -306,18 +262,42 @@ METRICS: Final = (
         "Faults of the newest TLS certificate and key; above 0 the last good pair stays in use.",
         merge=Merge.MAX,
     ),
-    Metric("ingest_log_fields_dropped_total", _COUNTER, "fields", "Log fields left out, not being on the allow-list."),
-    Metric("ingest_process_resident_bytes", _GAUGE, "bytes", "Memory held by the server's processes."),
-    Metric("ingest_process_cpu_seconds_total", _COUNTER, "seconds", "CPU time used by the server's processes."),
-    Metric("ingest_build_info", _GAUGE, "1", "The running version.", (Label("version", ()),), merge=Merge.MAX),
 )
 
+_COMMON_METRICS: Final = (
+    Metric(
+        "ingest_log_fields_dropped_total",
+        _COUNTER,
+        "fields",
+        "Log fields left out, not being on the allow-list.",
+        processes=ALL,
+    ),
+    Metric("ingest_process_resident_bytes", _GAUGE, "bytes", "Memory held by the process.", processes=ALL),
+    Metric("ingest_process_cpu_seconds_total", _COUNTER, "seconds", "CPU time used by the process.", processes=ALL),
+    Metric(
+        "ingest_build_info",
+        _GAUGE,
+        "1",
+        "The running version.",
+        (Label("version", bound="one value"),),
+        merge=Merge.MAX,
+        processes=ALL,
+    ),
+)
+
+METRICS: Final = (*_EDGE_METRICS, *_COMMON_METRICS, *BACKGROUND_METRICS)
 BY_NAME: Final = {metric.name: metric for metric in METRICS}
 
 _INTRODUCTION: Final = """\
-`GET /metrics` on the admin surface answers for all workers at once: counters and histograms are added up, those of
-workers that have ended included, and gauges become their sum unless the table says otherwise. Every label has a closed
-set of values; `other` stands for anything else."""
+`GET /metrics` on the admin surface of a process shows the metrics that are declared for it, and no others. That of the
+edge answers for all workers at once: counters and histograms are added up, those of workers that have ended included,
+and gauges become their sum unless the table says otherwise. Every label has a bounded set of values; `other` stands for
+anything else."""
+
+
+def metrics_of(process: Process) -> tuple[Metric, ...]:
+    """Return the metrics that a process shows, in their order."""
+    return tuple(metric for metric in METRICS if process in metric.processes)
 
 
 def render_markdown() -> str:
@@ -329,11 +309,10 @@ def render_markdown() -> str:
         "",
         _INTRODUCTION,
         "",
-        "| name | kind | unit | meaning | labels |",
-        "| --- | --- | --- | --- | --- |",
-        *(_row(metric) for metric in METRICS),
+        *_sections(),
+        "## Buckets",
         "",
-        "Buckets, as upper bounds:",
+        "As upper bounds:",
         "",
         *(f"- `{metric.name}`: {', '.join(map(str, metric.bounds))}" for metric in METRICS if metric.bounds),
         "",
@@ -341,14 +320,42 @@ def render_markdown() -> str:
     return "\n".join(lines)
 
 
+def _sections() -> Iterator[str]:
+    """Yield a section for each set of processes, the metrics of one alone before those of several."""
+    in_order = sorted(METRICS, key=lambda metric: (len(metric.processes), _places(metric)))
+    for _, metrics in groupby(in_order, _places):
+        first, *rest = metrics
+        yield from (
+            f"## {_heading(first.processes)}",
+            "",
+            "| name | kind | unit | meaning | labels |",
+            "| --- | --- | --- | --- | --- |",
+            *map(_row, (first, *rest)),
+            "",
+        )
+
+
+def _places(metric: Metric) -> list[int]:
+    return [place for place, process in enumerate(Process) if process in metric.processes]
+
+
+def _heading(processes: frozenset[Process]) -> str:
+    if processes == ALL:
+        return "Every process"
+    *others, last = (process.capitalize() for process in Process if process in processes)
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def _row(metric: Metric) -> str:
-    kind = metric.kind if metric.merge is Merge.SUM else f"{metric.kind}, {metric.merge} over workers"
+    is_merged = metric.merge is not Merge.SUM and Process.EDGE in metric.processes
+    kind = f"{metric.kind}, {metric.merge} over workers" if is_merged else metric.kind
     labels = "<br>".join(f"`{label.name}`: {_values(label)}" for label in metric.labels)
     return f"| `{metric.name}` | {kind} | {metric.unit} | {metric.meaning} | {labels} |"
 
 
 def _values(label: Label) -> str:
-    return ", ".join(f"`{value}`" for value in label.values) or "one value"
+    named = [f"`{value}`" if value else "empty" for value in label.values]
+    return ", ".join([*named, label.bound] if label.bound else named)
 
 
 if __name__ == "__main__":

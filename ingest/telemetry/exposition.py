@@ -7,7 +7,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from ingest.telemetry.catalog import BY_NAME, METRICS, Kind, Merge, Metric
+from ingest.telemetry.catalog import BY_NAME, METRICS, metrics_of
+from ingest.telemetry.metric import Kind, Merge, Metric, Process
 from ingest.telemetry.snapshot import Distribution, Sample, Scalar, Snapshot
 
 
@@ -76,25 +77,26 @@ def _counted(snapshot: Snapshot) -> Snapshot:
     return Snapshot(counters, snapshot.distributions)
 
 
-def expose(snapshot: Snapshot) -> bytes:
-    """Return the figures in the text format of Prometheus, version 0.0.4, in the order of the catalog."""
+def expose(snapshot: Snapshot, process: Process) -> bytes:
+    """Return the figures of a process in the text format of Prometheus, version 0.0.4, in the order of the catalog."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Families(snapshot))
+    registry.register(_Families(snapshot, process))
     return generate_latest(registry)
 
 
 class _Families(Collector):
     """Hands a snapshot to prometheus_client, which knows how to write it."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, process: Process) -> None:
         self._snapshot = snapshot
+        self._process = process
 
     def collect(self) -> Iterator[Family]:
         """Return the metric families, each with its values."""
         samples: dict[str, list[Sample]] = {metric.name: [] for metric in METRICS}
         for sample in self._snapshot.samples:
             samples[sample.metric].append(sample)
-        for metric in METRICS:
+        for metric in metrics_of(self._process):
             yield _histogram(metric, self._snapshot) if metric.kind is Kind.HISTOGRAM else _plain(metric, samples)
 
 

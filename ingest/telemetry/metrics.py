@@ -1,23 +1,20 @@
-"""What one worker counts: plain Python numbers, because a counter behind a lock costs a microsecond each time.
+"""What one worker of the edge counts: plain numbers, because a counter behind a lock costs a microsecond each time.
 
-Every metric of the catalog has an attribute here, named as the metric without `ingest_` and `_total`.
+Every metric of the edge has an attribute here, named as the metric without `ingest_` and `_total`.
 """
 
-import os
-import resource
-import sys
-import time
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from importlib.metadata import version
-from pathlib import Path
 from typing import Final, Protocol
 
-from ingest.telemetry.catalog import BY_NAME, CODE, METRICS, OTHER, ROUTE, STATUS, RefusalReason, StatementKind
+from ingest.telemetry.catalog import BY_NAME, CODE, ROUTE, STATUS, RefusalReason, StatementKind, metrics_of
+from ingest.telemetry.metric import OTHER, Process
+from ingest.telemetry.process import VERSION, cpu_seconds, resident_bytes
 from ingest.telemetry.snapshot import Distribution, Sample, Scalar, Snapshot
 
 _BOUNDS: Final = BY_NAME["ingest_request_seconds"].bounds
 _UNKNOWN_STATUS: Final = 0
+_METRICS: Final = metrics_of(Process.EDGE)
 
 ByLabel = dict[str, Scalar]
 
@@ -52,7 +49,7 @@ class Figures:
     Gauges are set, and counters without a method are added to, by whoever knows them.
     """
 
-    __slots__ = tuple(metric.attribute for metric in METRICS)
+    __slots__ = tuple(metric.attribute for metric in _METRICS)
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, int, str], int] = {}
@@ -96,7 +93,7 @@ class Figures:
         self.log_fields_dropped = 0
         self.process_resident_bytes = 0
         self.process_cpu_seconds = 0.0
-        self.build_info: ByLabel = {version("ingest-edge"): 1}
+        self.build_info: ByLabel = {VERSION: 1}
 
     def request(self, route: str, status: int, code: str, seconds: float) -> None:
         """Count one answer: `route` is its template, `code` the error code or `none`, `seconds` the time it took."""
@@ -176,14 +173,14 @@ class Figures:
 
     def sample_process(self) -> None:
         """Read this process's memory and CPU time; called before a snapshot."""
-        self.process_resident_bytes = _resident_bytes()
-        self.process_cpu_seconds = time.process_time()
+        self.process_resident_bytes = resident_bytes()
+        self.process_cpu_seconds = cpu_seconds()
 
     def snapshot(self) -> Snapshot:
         """Return all figures as they are now."""
         samples: list[Sample] = []
         distributions: list[Distribution] = []
-        for metric in METRICS:
+        for metric in _METRICS:
             name, held = metric.name, getattr(self, metric.attribute)
             if not isinstance(held, dict):
                 samples.append(Sample(name, (), held))
@@ -205,13 +202,3 @@ def _labels(key: str | tuple[str, int, str]) -> tuple[str, ...]:
         return (key,)
     route, status, code = key
     return (route, OTHER if status == _UNKNOWN_STATUS else str(status), code)
-
-
-def _resident_bytes() -> int:
-    try:
-        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
-    except OSError:
-        # Without /proc only the peak is known: bytes on macOS, KiB elsewhere.
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -3,11 +3,12 @@
 import os
 import secrets
 import socket
-from collections import Counter
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
 from ingest.clock import SystemClock
 from ingest.consume.dead_letter import DeadLetters
+from ingest.consume.figures import lane_samples
 from ingest.consume.lanes import Lane, Lanes
 from ingest.consume.loop import Loop
 from ingest.consume.step import Step
@@ -17,10 +18,9 @@ from ingest.forward.backlog import Backlog
 from ingest.forward.caller import HttpCaller
 from ingest.forward.delayed import DelayedSource
 from ingest.forward.deliver import Delivery
+from ingest.forward.figures import ForwardFigures
 from ingest.forward.forwarder import Forwarder
-from ingest.forward.job import Key
 from ingest.forward.ledger import Ledger
-from ingest.forward.outcome import Fate, Outcome
 from ingest.forward.park import ParkingLot
 from ingest.forward.platforms.contract import PlatformApi
 from ingest.forward.platforms.meta import MetaConversions
@@ -32,15 +32,27 @@ from ingest.forward.tokens import VaultTokens
 from ingest.forward.worker import ForwardWorker
 from ingest.registry.database import DatabaseRegistry
 from ingest.settings import Settings
+from ingest.telemetry.metric import Process
+from ingest.telemetry.snapshot import Sample
+from ingest.telemetry.watch import Watch
 from ingest.transport.contract import Publisher, Source, Topic
 from ingest.transport.forget import LogForgetter
 from ingest.transport.local_log import LocalLog
 from ingest.transport.local_source import LocalLogSource
 from ingest.transport.retention import RETENTION_MS
-from ingest.wiring.transport import FORWARD_GROUP, PARKED_FOLDER, kafka_publisher, open_data_dir, open_source, seal_keys
+from ingest.wiring.admin import Watched
+from ingest.wiring.transport import (
+    FORWARD_GROUP,
+    PARKED_FOLDER,
+    kafka_publisher,
+    open_data_dir,
+    open_source,
+    seal_keys,
+    watch_brokers,
+)
 from ingest.wiring.vault import vault_keys
 
-CONNECTIONS: Final = 4
+CONNECTIONS: Final = 5
 DEADLINE_MS: Final = 10_000
 RECORDS_MAX: Final = 2_000
 """Records that are at work at once: so many conversions may be sent twice when partitions change hands."""
@@ -53,6 +65,7 @@ class Forwarding(NamedTuple):
     """The parts of the process: begun in this order, ended in the reverse one."""
 
     database: Database
+    watched: Watched
     registry: DatabaseRegistry
     tokens: VaultTokens
     publisher: Publisher
@@ -78,12 +91,8 @@ def build_forward(settings: Settings) -> Forwarding:
     database = Database(dsn, "ingest-forward", connections_max=CONNECTIONS, deadline_ms=DEADLINE_MS)
     registry = DatabaseRegistry(dsn, settings.data_dir / REGISTRY_COPY, clock, lambda _old, _new: None)
     tokens = VaultTokens(database, vault_keys(settings))
-    fates: Counter[Fate] = Counter()
-
-    def count(_: Key, outcome: Outcome) -> None:
-        fates[outcome.fate] += 1
-
-    ledger = Ledger(DeliveryTable(database), count)
+    figures = ForwardFigures()
+    ledger = Ledger(DeliveryTable(database), figures.count)
     caller = HttpCaller()
     forwarder = Forwarder(
         registry=registry.current,
@@ -97,19 +106,29 @@ def build_forward(settings: Settings) -> Forwarding:
     publisher, parked_source, forgetting = _parking(settings)
     source = open_source(settings, Topic.FORWARD, FORWARD_GROUP, delete_done=True)
     parked = DelayedSource(parked_source, clock, delay_ms=settings.forward_parked_look_ms)
-    backlog = Backlog(source.lag_records, parked.lag_records)
+    backlog = Backlog(lambda: lanes.lag(Topic.FORWARD), lambda: lanes.lag(Topic.FORWARD_PARKED))
     lot = ParkingLot(publisher, keys, ledger, clock, records_max=settings.forward_parked_records_max, backlog=backlog)
     letters = DeadLetters(publisher, keys, FORWARD_GROUP, clock, with_content=False)
-    steps: tuple[Step, Step] = ForwardStep(forwarder, lot, clock), ParkedStep(forwarder, lot, ledger, clock)
+
+    def lane(topic: Topic, of: Source, step: Step) -> Lane:
+        return Lane(topic, of, Loop(of, step, letters, records_max=RECORDS_MAX))
+
     lanes = Lanes(
         [
-            Lane(topic, from_, Loop(from_, step, letters, records_max=RECORDS_MAX))
-            for topic, from_, step in zip((Topic.FORWARD, Topic.FORWARD_PARKED), (source, parked), steps, strict=True)
+            lane(Topic.FORWARD, source, ForwardStep(forwarder, lot, clock)),
+            lane(Topic.FORWARD_PARKED, parked, ParkedStep(forwarder, lot, ledger, clock)),
         ]
     )
     reporter = Reporter(database, forwarder.destinations, registry.current, backlog, _worker_id())
-    worker = ForwardWorker(lanes, reporter, (tokens.follow,), fates)
-    return Forwarding(database, registry, tokens, publisher, forgetting, caller, worker)
+    worker = ForwardWorker(lanes, reporter, (tokens.follow,), figures.fates)
+
+    def samples() -> Iterator[Sample]:
+        yield from lane_samples(lanes, clock)
+        yield from figures.samples(forwarder.destinations.values(), backlog.parked)
+
+    watches: tuple[Watch[Any], ...] = (Watch("database", database.ping), *watch_brokers(settings))
+    watched = Watched(Process.FORWARD, lanes.reasons, samples, watches)
+    return Forwarding(database, watched, registry, tokens, publisher, forgetting, caller, worker)
 
 
 def _parking(settings: Settings) -> tuple[Publisher, Source, LogForgetter | None]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -26,17 +26,29 @@ from ingest.persist.users import UserWriter
 from ingest.persist.worker import PersistWorker
 from ingest.persist.writer import CONSUMER, EventWriter
 from ingest.settings import Settings
+from ingest.telemetry.metric import Process
+from ingest.telemetry.watch import Watch
 from ingest.transport.contract import ConfigurationError, Delivered, Publisher, Source, Topic
 from ingest.transport.local_log import LocalLog
 from ingest.transport.local_source import LocalLogSource
 from ingest.transport.log_format import DATABASE
 from ingest.transport.retention import RETENTION_MS
-from ingest.wiring.transport import PARKED_FOLDER, kafka_publisher, open_data_dir, open_source, seal_keys
+from ingest.wiring.admin import Watched
+from ingest.wiring.transport import (
+    PARKED_FOLDER,
+    kafka_publisher,
+    open_data_dir,
+    open_source,
+    seal_keys,
+    watch_brokers,
+)
 
 DEADLINE_MS: Final = 60_000
 """Longest time for the rows of one batch; a database that needs more is away."""
 
-CONNECTIONS: Final = 8
+CONNECTIONS: Final = 9
+"""One for each lane, for what is erased, what is old, and the question whether the database is there."""
+
 GROUPS: Final = {
     Topic.EVENTS: CONSUMER,
     Topic.USER_PROPERTIES: f"{CONSUMER}-user-properties",
@@ -63,6 +75,7 @@ class Persisting(NamedTuple):
     """The parts of the process: begun in this order, ended in the reverse one."""
 
     database: Database
+    watched: Watched
     publisher: Publisher
     worker: PersistWorker
     retention: RetentionSchedule
@@ -95,7 +108,14 @@ def build_persist(settings: Settings, *, from_oldest: bool = False) -> Persistin
     eraser = Eraser(database, publisher if has_kafka else None, clock)
     retention = RetentionSchedule(database, settings.events_retention_days, clock)
     worker = PersistWorker(Lanes(lanes, first), eraser.run, lambda: events.written, clock)
-    return Persisting(database, publisher, worker, retention)
+    watches: tuple[Watch[Any], ...] = (Watch("database", database.ping), *watch_brokers(settings))
+    watched = Watched(Process.PERSIST, lambda: _reasons(worker, publisher), worker.samples, watches)
+    return Persisting(database, watched, publisher, worker, retention)
+
+
+def _reasons(worker: PersistWorker, publisher: Publisher) -> list[str]:
+    health = publisher.health()
+    return [*worker.reasons(), *([] if health.ok else [health.reason])]
 
 
 def _other_writers(database: Database, settings: Settings) -> dict[Topic, Writer]:

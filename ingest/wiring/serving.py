@@ -31,7 +31,7 @@ from ingest.registry.snapshot import Registry, Snapshot, unconfigured
 from ingest.registry.toml_file import TomlRegistry
 from ingest.settings import Settings
 from ingest.settings_rules import warnings
-from ingest.telemetry.catalog import OTHER
+from ingest.telemetry.metric import OTHER
 from ingest.telemetry.metrics import Figures
 from ingest.transport.contract import Topic
 from ingest.transport.fallback import FallbackPublisher

@@ -5,6 +5,7 @@ from typing import Final
 
 from ingest.setting import Secret
 from ingest.settings import Settings
+from ingest.telemetry.watch import Watch
 from ingest.transport.breaker import Breaker
 from ingest.transport.contract import ConfigurationError, Source, Topic
 from ingest.transport.fallback import FallbackPublisher
@@ -12,7 +13,7 @@ from ingest.transport.files import private_folder
 from ingest.transport.kafka.connection import Connection
 from ingest.transport.kafka.publisher import KafkaPublisher
 from ingest.transport.kafka.source import KafkaSource
-from ingest.transport.kafka.topics import TopicPlan
+from ingest.transport.kafka.topics import TopicPlan, topic_exists
 from ingest.transport.known_erased import KnownErased
 from ingest.transport.local_log import LocalLog
 from ingest.transport.local_source import LocalLogSource
@@ -32,6 +33,8 @@ PARKED_FOLDER: Final = "forward-parked"
 """Without Kafka the log of the forwarding process: what it parks, and its dead letters."""
 
 KEY_FILE: Final = "spool.key"
+WATCH_S: Final = 5.0
+"""Between two looks at the brokers, and the longest wait for their answer."""
 
 
 def kafka_connection(settings: Settings) -> Connection:
@@ -126,6 +129,14 @@ def open_source(settings: Settings, topic: Topic, group: str | None, *, delete_d
         connection = kafka_connection(settings)
         return KafkaSource(connection, plan.name(topic), topic, group=named, delete_done=delete_done)
     return LocalLogSource(settings.data_dir / LOG_FOLDER, seal_keys(settings), topic, group)
+
+
+def watch_brokers(settings: Settings) -> tuple[Watch[bool], ...]:
+    """Return what finds out whether the brokers answer: who has nothing to read would not notice. None without them."""
+    if settings.kafka_bootstrap is None:
+        return ()
+    connection, topic = kafka_connection(settings), topic_plan(settings).name(Topic.EVENTS)
+    return (Watch("transport", lambda: topic_exists(connection, topic), pause_s=WATCH_S, limit_s=WATCH_S),)
 
 
 def open_data_dir(settings: Settings) -> None:

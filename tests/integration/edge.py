@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
@@ -44,6 +44,14 @@ class Answer(NamedTuple):
     def json(self) -> Any:
         """Return the body, decoded."""
         return json.loads(self.body)
+
+
+class Operated(Protocol):
+    """A process of ours with an admin surface."""
+
+    @property
+    def admin_url(self) -> str:
+        """The admin surface, without a slash at the end."""
 
 
 def registry(folder: Path) -> dict[str, str]:
@@ -157,12 +165,12 @@ def assert_conserved(service: ServiceProcess) -> None:
     assert spool["stored"] == spool["drained"] + spool["waiting"] + spool["set_aside"] + spool["erased"]
 
 
-def ready(service: ServiceProcess) -> Answer:
-    """Ask whether traffic may come."""
+def ready(service: Operated) -> Answer:
+    """Ask whether it is ready."""
     return ask(service.admin_url, "/ready")
 
 
-def figures(service: ServiceProcess) -> dict[str, float]:
+def figures(service: Operated) -> dict[str, float]:
     """Return the metrics by name and labels, such as `ingest_events_total{outcome="accepted"}`."""
     lines = ask(service.admin_url, "/metrics").body.decode().splitlines()
     pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))

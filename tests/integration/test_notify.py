@@ -370,6 +370,7 @@ def command(world: World, folder: Path, *args: str, **settings: str) -> Iterator
     """Run `ingest notify` as a process with the settings of production, and end it."""
     env: Mapping[str, str] = {
         **{name: value for name, value in os.environ.items() if not name.startswith("INGEST_")},
+        "INGEST_ADMIN_PORT": "0",
         "INGEST_DATA_DIR": str(folder / "data"),
         "INGEST_POSTGRES_DSN": world.notifier,
         "INGEST_WEBHOOK_SECRET": base64.b64encode(KEY).decode(),

@@ -17,6 +17,7 @@ from ingest.partner.request_log import PartnerRequestLog
 from ingest.partner.service import PartnerService
 from ingest.partner.verify import SecretVerifier
 from ingest.telemetry.exposition import expose
+from ingest.telemetry.metric import Process
 from ingest.telemetry.metrics import Figures
 from tests.integration.edge import await_true
 from tests.support.control import Plane, execute
@@ -202,7 +203,7 @@ def test_rows_beyond_the_bound_are_dropped_and_counted(own_postgres: PostgresSer
 
         database, figures = Database(own_plane.serving, "unused"), Figures()
         PartnerService(database, SecretVerifier(FakeClock()), log).sample(figures)
-        assert b"ingest_request_log_dropped_total 5.0" in expose(figures.snapshot())
+        assert b"ingest_request_log_dropped_total 5.0" in expose(figures.snapshot(), Process.EDGE)
 
         await asyncio.to_thread(own_postgres.restart)
         async with asyncio.timeout(20):

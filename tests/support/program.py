@@ -13,14 +13,19 @@ STOP_TIMEOUT_S = 30.0
 
 
 class Program:
-    """`python -m ingest COMMAND…` with only these `INGEST_*` settings; its output is in `folder/"output.log"`."""
+    """`python -m ingest COMMAND…` with only these `INGEST_*` settings; its output is in `folder/"output.log"`.
+
+    An admin port that they leave open is one of the system's choice.
+    """
 
     def __init__(self, *command: str, settings: Mapping[str, str], folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.output_path = folder / "output.log"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
         self._child = Child(
-            [sys.executable, "-m", "ingest", *command], stdout=self.output_path, env={**inherited, **settings}
+            [sys.executable, "-m", "ingest", *command],
+            stdout=self.output_path,
+            env={**inherited, "INGEST_ADMIN_PORT": "0", **settings},
         )
 
     @property

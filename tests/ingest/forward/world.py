@@ -155,7 +155,7 @@ class World:
             jitter=lambda: 0.5,
         )
         self.transport = MemoryTransport()
-        self.backlog = Backlog(_unknown, _unknown)
+        self.backlog = Backlog(lambda: None, lambda: None)
         self.lot = ParkingLot(
             self.transport, KEYS, self.ledger, self.clock, records_max=parked_max, backlog=self.backlog
         )
@@ -175,10 +175,6 @@ class World:
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.clock.advance(round(seconds * 1000))
-
-
-async def _unknown() -> int | None:
-    return None
 
 
 class _People:

@@ -1,18 +1,15 @@
 import os
 import re
-from pathlib import Path
 
 import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingest.conversion import Platform
-from ingest.errors import Code
 from ingest.outcome import Fault, RejectionCode
-from ingest.pipeline.identify import UNEXPECTED_TYPE
-from ingest.pipeline.process import SURROGATE_REPLACED
-from ingest.telemetry.catalog import BY_NAME, METRICS, NO_CODE, Kind, Merge, RefusalReason, render_markdown
+from ingest.telemetry.catalog import NO_CODE, RefusalReason, metrics_of
 from ingest.telemetry.exposition import Tally, expose, merge
+from ingest.telemetry.metric import Process
 from ingest.telemetry.metrics import Figures
 from ingest.telemetry.snapshot import Snapshot, decode, encode
 from ingest.transport.contract import Stored
@@ -27,11 +24,11 @@ class Unheard(msgspec.Struct, frozen=True):
     code: str
 
 
-def parsed(exposition: bytes) -> Values:
-    """Read an exposition as Prometheus would."""
+def parsed(snapshot: Snapshot) -> Values:
+    """Expose figures of the edge and read them as Prometheus would."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(exposition.decode())
+        for family in text_string_to_metric_families(expose(snapshot, Process.EDGE).decode())
         for sample in family.samples
     }
 
@@ -56,55 +53,16 @@ def busy(requests: int = 1) -> Figures:
     return figures
 
 
-# The catalog
-
-
-def test_the_committed_page_is_current() -> None:
-    """`docs/metrics.md` is what the table says."""
-    page = Path(__file__).parents[3] / "docs" / "metrics.md"
-
-    assert page.read_text(encoding="utf-8") == render_markdown()
-
-
-def test_every_metric_is_declared_as_prometheus_wants_it() -> None:
-    """Names are unique and well formed, counters and only they end in `_total`, and every meaning is a sentence."""
-    names = [metric.name for metric in METRICS]
-
-    assert len(names) == len(set(names))
-    for metric in METRICS:
-        assert re.fullmatch(r"ingest_[a-z]+(_[a-z]+)*", metric.name)
-        assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER)
-        assert bool(metric.bounds) == (metric.kind is Kind.HISTOGRAM)
-        assert metric.bounds == tuple(sorted(metric.bounds))
-        assert metric.merge is Merge.SUM or metric.kind is Kind.GAUGE
-        assert metric.meaning.endswith(".")
-        assert metric.unit
-
-
-@pytest.mark.parametrize(
-    ("metric", "label", "values"),
-    [
-        ("ingest_requests_total", 2, {NO_CODE, *(code.name for code in Code)}),
-        ("ingest_requests_total", 1, {str(code.value.status) for code in Code}),
-        ("ingest_events_rejected_total", 0, set(RejectionCode)),
-        ("ingest_events_stored_total", 0, set(Stored)),
-        ("ingest_conversions_total", 0, set(Platform)),
-        ("ingest_connections_refused_total", 0, set(RefusalReason)),
-        ("ingest_notes_total", 0, {*Note, UNEXPECTED_TYPE, SURROGATE_REPLACED}),
-    ],
-)
-def test_label_values_cover_what_the_code_can_say(metric: str, label: int, values: set[str]) -> None:
-    """Nothing that happens by design is counted as `other`."""
-    assert values <= set(BY_NAME[metric].labels[label].values)
-
-
 def test_every_metric_is_exposed() -> None:
     """What is declared appears under its name, of its kind, with its meaning, also before anything happened."""
     figures = Figures()
     figures.request("/events", 202, NO_CODE, 0.0)
-    families = {family.name: family for family in text_string_to_metric_families(expose(figures.snapshot()).decode())}
+    families = {
+        family.name: family
+        for family in text_string_to_metric_families(expose(figures.snapshot(), Process.EDGE).decode())
+    }
 
-    for metric in METRICS:
+    for metric in metrics_of(Process.EDGE):
         family = families[metric.name.removesuffix("_total")]
         assert (family.type, family.documentation) == (metric.kind, metric.meaning)
         assert family.samples
@@ -115,7 +73,7 @@ def test_every_metric_is_exposed() -> None:
 
 def test_what_is_counted_is_exposed() -> None:
     """Each call of the hot path shows in its metrics."""
-    values = parsed(expose(busy(2).snapshot()))
+    values = parsed(busy(2).snapshot())
 
     assert value(values, "ingest_requests_total", route="/events", status="202", code="none") == 2
     assert value(values, "ingest_request_bytes_total", kind="wire") == 200
@@ -140,7 +98,7 @@ def test_a_histogram_counts_up_to_each_bound() -> None:
     figures = Figures()
     for seconds in (0.0005, 0.001, 0.0011, 99.0):
         figures.request("/health", 200, NO_CODE, seconds)
-    values = parsed(expose(figures.snapshot()))
+    values = parsed(figures.snapshot())
 
     def bucket(bound: str) -> float:
         return value(values, "ingest_request_seconds_bucket", route="/health", le=bound)
@@ -157,14 +115,14 @@ def test_labels_stay_bounded_whatever_is_counted() -> None:
         figures.request(f"/users/{number}", 600 + number, f"CODE_{number}", 0.1)
         figures.batch(1, None, accepted=0, duplicates=0, rejected=[Unheard("OF")], notes=[f"note_{number}"])
         figures.publish_failed(f"reason {number}")
-    values = parsed(expose(figures.snapshot()))
+    values = parsed(figures.snapshot())
 
     assert value(values, "ingest_requests_total", route="other", status="other", code="other") == 100
     assert value(values, "ingest_request_seconds_count", route="other") == 100
     assert value(values, "ingest_events_rejected_total", code="other") == 100
     assert value(values, "ingest_notes_total", note="other") == 100
     assert value(values, "ingest_publish_failures_total", reason="other") == 100
-    assert len(values) == len(parsed(expose(figures.snapshot())))
+    assert len(values) == len(parsed(figures.snapshot()))
     assert not [name for name, _ in values if re.search(r"\d", name)]
 
 
@@ -204,8 +162,8 @@ def test_a_snapshot_travels_as_bytes() -> None:
 
 def test_figures_of_two_workers_add_up() -> None:
     """Counters and histograms are sums."""
-    both = parsed(expose(merge([busy(2).snapshot(), busy(3).snapshot()])))
-    one = parsed(expose(busy(5).snapshot()))
+    both = parsed(merge([busy(2).snapshot(), busy(3).snapshot()]))
+    one = parsed(busy(5).snapshot())
     counted = [key for key in one if key[0].startswith(("ingest_events", "ingest_requests", "ingest_request_seconds"))]
 
     assert counted
@@ -232,7 +190,7 @@ def test_gauges_of_two_workers_become_what_each_means() -> None:
 
 def counters(snapshot: Snapshot) -> Values:
     """Return what must never go back."""
-    return {key: each for key, each in parsed(expose(snapshot)).items() if key[0].endswith(("_total", "_bucket"))}
+    return {key: each for key, each in parsed(snapshot).items() if key[0].endswith(("_total", "_bucket"))}
 
 
 def test_counters_never_go_back_when_a_worker_is_replaced() -> None:
