@@ -30,10 +30,11 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/ingest/test_settings.py tests/test_style.py tests/test_docs.py
 
-# The tables of what an event and a row cost, as text and under bench/out/. Takes about seven minutes.
+# The tables of what an event, a row and a conversion cost, as text and under bench/out/. Takes about eight minutes.
 bench: setup
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.consumers
+	$(BIN)/python -m bench.forward
 
 # Every fault under load on real services: is what was acknowledged still there? Takes a quarter of an hour, and root.
 faults: setup

@@ -247,7 +247,7 @@ class Settings:
     forward_parked_look_ms: Annotated[
         int,
         Setting(integer(100, 240_000, "ms"), "After so long a conversion that waits is tried again."),
-    ] = 120_000
+    ] = 60_000
     redis_url: Annotated[
         Secret | None,
         Setting(

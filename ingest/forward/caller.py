@@ -8,7 +8,9 @@ import httpx
 
 from ingest.forward.platforms.contract import Call, Later, PlatformApi, Verdict
 
-CALL_S: Final = 10.0
+CALL_S: Final = 5.0
+"""Longest wait for an answer; nearly all come within a second."""
+
 CONNECT_S: Final = 3.0
 ANSWER_BYTES_MAX: Final = 256 * 1024
 CONNECTIONS_MAX: Final = 128

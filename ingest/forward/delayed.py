@@ -7,9 +7,6 @@ from typing import Final
 from ingest.clock import Clock
 from ingest.transport.contract import Delivered, Source
 
-LOOK_MS: Final = 120_000
-"""After so long what is parked is looked at again."""
-
 TICK_MS: Final = 200
 
 
@@ -19,7 +16,7 @@ class DelayedSource:
     A batch is handed out whole, once the newest of it is due, so that a commit of the other source fits.
     """
 
-    def __init__(self, source: Source, clock: Clock, *, delay_ms: int = LOOK_MS) -> None:
+    def __init__(self, source: Source, clock: Clock, *, delay_ms: int) -> None:
         self._source = source
         self._clock = clock
         self._delay_ms = delay_ms

@@ -35,11 +35,19 @@ class Ready(NamedTuple):
 
 
 class Trip(NamedTuple):
-    """Where to, and until when (monotonic ms). `standing` tells whether the destination may still be sent to."""
+    """Where to, and until when (monotonic ms). `standing` tells whether the destination may still be sent to.
+
+    `probing` may find out whether a paused destination answers again.
+    """
 
     destination: Destination
     standing: Callable[[], Standing]
     until_ms: int
+    probing: bool
+
+    def room(self) -> int:
+        """Return how many calls may be under way."""
+        return self.destination.room(probing=self.probing)
 
 
 class Delivery:
@@ -66,7 +74,7 @@ class Delivery:
         left: list[Job] = []
 
         async def work(number: int) -> None:
-            while calls and number < trip.destination.room():
+            while calls and number < trip.room():
                 left.extend(await self._call(trip, calls.popleft()))
 
         # All end before an error of one is raised: what is on the wire is not abandoned.
@@ -82,7 +90,7 @@ class Delivery:
         jobs = [each.job for each in ready]
         while True:
             to = trip.standing()
-            if not isinstance(to, Open) or trip.destination.room() == 0:
+            if not isinstance(to, Open) or trip.room() == 0:
                 return jobs
             call = to.api.call(to.app, to.token, [each.event for each in ready])
             match await self._caller.ask(to.api, call):

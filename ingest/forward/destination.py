@@ -60,13 +60,17 @@ class Destination:
         """Why it is not healthy, a code."""
         return self.held or self._trouble
 
-    def room(self) -> int:
-        """Return how many calls may be under way: none while paused, then one that finds out."""
+    def room(self, *, probing: bool) -> int:
+        """Return how many calls may be under way.
+
+        While paused there is none, and after the pause one for whoever is `probing`: he has time to wait for an answer
+        that may not come.
+        """
         if self.held:
             return 0
         if self._paused_until_ms is None:
             return self._width
-        return int(self._clock.monotonic_ms() >= self._paused_until_ms)
+        return int(probing and self._clock.monotonic_ms() >= self._paused_until_ms)
 
     def taken(self) -> None:
         """Note that a call was accepted."""
@@ -98,10 +102,10 @@ class Destination:
         self._pause(code, DEAD_PAUSE_MS)
 
     def sees(self, token: str) -> None:
-        """Note the token that would be used: another one than that which was refused is tried at once."""
-        if self._dead_token not in {None, token} and self._paused_until_ms is not None:
-            self._dead_token = None
-            self._paused_until_ms = self._clock.monotonic_ms()
+        """Note the token that would be used: another one than that which was refused ends the pause, call by call."""
+        if self._dead_token not in {None, token}:
+            self._dead_token = self._paused_until_ms = None
+            self._width = 1
 
     def _growing_ms(self) -> int:
         self._pauses += 1

@@ -47,17 +47,20 @@ class Forwarder:
         self._jitter = jitter
         self.destinations: dict[tuple[str, Platform], Destination] = {}
 
-    async def forward(self, jobs: Sequence[Job]) -> list[Job]:
-        """Bring jobs to their ends and return those that have none yet. Raises `Away`."""
+    async def forward(self, jobs: Sequence[Job], *, probing: bool = False) -> list[Job]:
+        """Bring jobs to their ends and return those that have none yet. Raises `Away`.
+
+        Only who is `probing` waits for a paused destination to answer, once its pause is over.
+        """
         by_key = {job.key: job for job in jobs}
         keys = await self._ledger.open(by_key)
         with self._ledger.under_way(keys):
             by_destination: dict[tuple[str, Platform], list[Job]] = {}
             for key in keys:
                 by_destination.setdefault((key.app_id, key.platform), []).append(by_key[key])
-            ready, left = await self._ready(by_destination)
+            ready, left = await self._ready(by_destination, probing=probing)
             # All end before an error of one is raised: what is on the wire is not abandoned.
-            ends = await asyncio.gather(*(self._send(*each) for each in ready), return_exceptions=True)
+            ends = await asyncio.gather(*(self._send(*each, probing=probing) for each in ready), return_exceptions=True)
             await self._ledger.write()
         for end in ends:
             if isinstance(end, BaseException):
@@ -66,12 +69,12 @@ class Forwarder:
         return left
 
     def may_try(self, app_id: str, platform: Platform) -> bool:
-        """Tell whether anything could be sent there now, or would be skipped."""
+        """Tell whether anything could be sent there now by who is probing, or would be skipped."""
         to = self._standing(app_id, platform)
-        return isinstance(to, Skip) or self._destination(app_id, platform, to).room() > 0
+        return isinstance(to, Skip) or self._destination(app_id, platform, to).room(probing=True) > 0
 
     async def _ready(
-        self, by_destination: Mapping[tuple[str, Platform], list[Job]]
+        self, by_destination: Mapping[tuple[str, Platform], list[Job]], *, probing: bool
     ) -> tuple[list[tuple[Destination, list[Ready]]], list[Job]]:
         """Return for each destination the events that are to be sent, and the jobs that have to wait; skip the rest."""
         left: list[Job] = []
@@ -80,7 +83,7 @@ class Forwarder:
             to = self._standing(app_id, platform)
             if isinstance(to, Skip):
                 self._ledger.note([job.key for job in jobs], Outcome(Fate.SKIPPED, to))
-            elif self._destination(app_id, platform, to).room() > 0 and isinstance(to, Open):
+            elif self._destination(app_id, platform, to).room(probing=probing) > 0 and isinstance(to, Open):
                 open_.append((to, jobs))
             else:
                 left += jobs
@@ -96,9 +99,10 @@ class Forwarder:
             ready.append((self._destination(to.app.id, to.api.platform, to), events))
         return ready, left
 
-    async def _send(self, destination: Destination, ready: Sequence[Ready]) -> list[Job]:
+    async def _send(self, destination: Destination, ready: Sequence[Ready], *, probing: bool) -> list[Job]:
         standing_now = partial(self._standing, destination.app_id, destination.platform)
-        return await self._delivery.send(Trip(destination, standing_now, self._clock.monotonic_ms() + TRIP_MS), ready)
+        until_ms = self._clock.monotonic_ms() + TRIP_MS
+        return await self._delivery.send(Trip(destination, standing_now, until_ms, probing), ready)
 
     def _standing(self, app_id: str, platform: Platform) -> Standing:
         return standing(app_id, platform, self._registry(), self._apis, self._tokens)

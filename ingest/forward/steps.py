@@ -74,7 +74,7 @@ class ParkedStep:
                 waiting.append(Record(record.key, record.value))
         if late:
             await self._ledger.record(await self._ledger.open(late), TOO_LATE)
-        left = await self._forwarder.forward(jobs)
+        left = await self._forwarder.forward(jobs, probing=True)
         if waiting:
             await self._lot.store(waiting)
         await self._lot.park(left, again=True)

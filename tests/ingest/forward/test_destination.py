@@ -20,7 +20,7 @@ def destination(clock: FakeClock) -> Destination:
 
 def told(one: Destination) -> tuple[State, str, int]:
     """Return all that is told of it."""
-    return one.state, one.reason, one.room()
+    return one.state, one.reason, one.room(probing=True)
 
 
 def test_throttling_halves_what_is_sent_at_once() -> None:
@@ -57,7 +57,7 @@ def test_pauses_grow_up_to_a_bound_and_end_with_a_success() -> None:
     for _ in range(10):
         begun = clock.monotonic_ms()
         assert told(one) == (State.PAUSED, "timeout", 0)
-        while not one.room():
+        while not one.room(probing=True):
             clock.advance(1_000)
         pauses.append(clock.monotonic_ms() - begun)
         assert told(one) == (State.PAUSED, "timeout", 1)
@@ -79,10 +79,22 @@ def test_only_another_token_ends_the_pause_of_a_dead_one() -> None:
     one.sees("new")
 
     assert before == (State.PAUSED, "190", 0)
-    assert told(one) == (State.PAUSED, "190", 1)
+    assert told(one) == (State.DEGRADED, "190", 1)
     one.stopped("190", "new")
     clock.advance(DEAD_PAUSE_MS)
     assert told(one) == (State.PAUSED, "190", 1)
+
+
+def test_only_who_has_time_for_it_finds_out() -> None:
+    """Nobody else waits for a platform that may not answer, however long its pause has been over."""
+    clock = FakeClock()
+    one = destination(clock)
+    one.stopped("190", "token")
+    clock.advance(10 * DEAD_PAUSE_MS)
+
+    assert (one.room(probing=False), one.room(probing=True)) == (0, 1)
+    one.taken()
+    assert one.room(probing=False) == WIDTH_MAX
 
 
 def test_what_is_held_is_not_even_tried() -> None:

@@ -210,14 +210,18 @@ def test_a_dead_token_pauses_until_another_one_is_there() -> None:
 
 
 def test_a_paused_destination_is_tried_again_by_one_call() -> None:
-    """After its pause one call finds out, and its success opens the rest."""
+    """After its pause one call of who has time for it finds out, and its success opens the rest to everybody."""
     world = World()
     world.meta.answers = [Dead("190")]
     left = world.forward([job()])
     world.clock.advance(61_000)
+    new = job("e-2")
 
-    assert world.forward(left) == []
+    assert world.forward([new]) == [new]
+    assert len(world.meta.calls) == 1
+    assert world.forward(left, probing=True) == []
     assert world.forwarder.destinations["app_a", Platform.META].state is State.HEALTHY
+    assert world.forward([new]) == []
 
 
 def test_failures_in_a_row_pause_a_destination() -> None:

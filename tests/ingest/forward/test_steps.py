@@ -122,7 +122,7 @@ def test_what_waits_too_long_expires() -> None:
 def test_parking_twice_does_not_send_twice() -> None:
     """After a crash between parking and committing a conversion is parked twice; it is sent once."""
     stage = Stage()
-    stage.world.meta.answers = [Dead("190"), Dead("190")]
+    stage.world.meta.answers = [Dead("190")]
     stage.run(record())
     stage.world.clock.advance(61_000)
     stage.run(record())

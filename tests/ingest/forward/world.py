@@ -164,9 +164,9 @@ class World:
         """See `Tokens.of`."""
         return self.tokens.get((app_id, platform), "token")
 
-    def forward(self, jobs: Sequence[Job]) -> list[Job]:
+    def forward(self, jobs: Sequence[Job], *, probing: bool = False) -> list[Job]:
         """Forward jobs and return those that have not ended. Raises `Away`."""
-        return asyncio.run(self.forwarder.forward(jobs))
+        return asyncio.run(self.forwarder.forward(jobs, probing=probing))
 
     def outcomes(self) -> dict[str, Outcome]:
         """Return what is kept, by event id."""
