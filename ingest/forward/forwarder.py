@@ -56,8 +56,9 @@ class Forwarder:
         keys = await self._ledger.open(by_key)
         with self._ledger.under_way(keys):
             by_destination: dict[tuple[str, Platform], list[Job]] = {}
-            for key in keys:
-                by_destination.setdefault((key.app_id, key.platform), []).append(by_key[key])
+            for key, job in by_key.items():
+                if key in keys:
+                    by_destination.setdefault((key.app_id, key.platform), []).append(job)
             ready, left = await self._ready(by_destination, probing=probing)
             # All end before an error of one is raised: what is on the wire is not abandoned.
             ends = await asyncio.gather(*(self._send(*each, probing=probing) for each in ready), return_exceptions=True)

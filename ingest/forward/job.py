@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from ingest.consume.zeros import without_zeros
 from ingest.conversion import ConversionRecord, Platform
 
 _decode = msgspec.json.Decoder(ConversionRecord).decode
@@ -45,7 +46,7 @@ def jobs_of(value: bytes, now_ms: int) -> Iterator[Job]:
 def read_record(value: bytes) -> ConversionRecord:
     """Return the record in these bytes. Raises `Unreadable`."""
     try:
-        return _decode(value)
+        return _decode(without_zeros(value))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Unreadable("record_malformed") from None
 

@@ -9,18 +9,26 @@ import msgspec
 from ingest.consume.step import Away
 from ingest.conversion import ConversionRecord, Platform
 from ingest.db.database import Connection, Database, DatabaseAway
-from ingest.db.queries.deliveries import DeliveryKey, delivered, record_deliveries
+from ingest.db.queries.deliveries import DeliveryEnd, DeliveryKey, delivered, record_deliveries
 from ingest.db.queries.erasing import Claim, latest_erasure, refused
-from ingest.db.queries.people import UserKey, advertising_choices, properties_named
+from ingest.db.queries.people import Property, UserKey, advertising_choices, properties_named
 from ingest.erasure import subjects_in, until_text
 from ingest.forward.job import Key
 from ingest.forward.outcome import Outcome
-from ingest.forward.person import NOBODY, Person
+from ingest.forward.person import NOBODY, PHONES, TEXTS, Person
 from ingest.pipeline.statements import CONSENT_USER, PROPERTY_USER
 
 T = TypeVar("T")
 
-_DIGESTS: Final = ("email_sha256", "phone_sha256", "phone_e164_sha256", "phone_national_sha256")
+_NAMES: Final = {
+    **{name: name for name in ("email_sha256", *PHONES, *TEXTS)},
+    "$fbc": "fbc",
+    "$fbp": "fbp",
+    "$ttp": "ttp",
+}
+"""Properties that complete a conversion, and as which of its members."""
+
+TEXT_CHARS_MAX: Final = 2048
 _is_digest = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
@@ -38,7 +46,7 @@ class DeliveryTable:
 
     async def keep(self, ends: Mapping[Key, Outcome]) -> None:
         """See `Deliveries.keep`."""
-        rows = [(DeliveryKey(*key), str(end.fate), str(end.reason)) for key, end in ends.items()]
+        rows = [DeliveryEnd(*key, end.fate, end.reason) for key, end in ends.items()]
         await _run(self._database, lambda connection: record_deliveries(connection, rows))
 
 
@@ -77,12 +85,14 @@ async def _choices(connection: Connection, records: Sequence[ConversionRecord]) 
     }
 
 
-async def _properties(connection: Connection, records: Sequence[ConversionRecord]) -> dict[UserKey, dict[str, Any]]:
-    """Return the digests under each id."""
+async def _properties(
+    connection: Connection, records: Sequence[ConversionRecord]
+) -> dict[UserKey, dict[str, Property]]:
+    """Return what completes conversions under each id."""
     users = {user for record in records for user in _users(record, PROPERTY_USER)}
-    known: dict[UserKey, dict[str, Any]] = {}
-    for each in await properties_named(connection, users, list(_DIGESTS)) if users else ():
-        known.setdefault(UserKey(each.app_id, each.user_kind, each.user_id), {})[each.name] = each.value
+    known: dict[UserKey, dict[str, Property]] = {}
+    for each in await properties_named(connection, users, list(_NAMES)) if users else ():
+        known.setdefault(UserKey(each.app_id, each.user_kind, each.user_id), {})[_NAMES[each.name]] = each
     return known
 
 
@@ -108,7 +118,7 @@ async def _erased(connection: Connection, records: Sequence[ConversionRecord]) -
 def _person(
     record: ConversionRecord,
     choices: Mapping[UserKey, tuple[int, bool]],
-    properties: Mapping[UserKey, dict[str, Any]],
+    properties: Mapping[UserKey, dict[str, Property]],
     *,
     is_erased: bool,
 ) -> Person:
@@ -116,11 +126,15 @@ def _person(
     known = next((properties[user] for user in _users(record, PROPERTY_USER) if user in properties), {})
     if not made and not known and not is_erased:
         return NOBODY
-    return Person(
-        advertising=max(made)[1] if made else None,
-        is_erased=is_erased,
-        **{name: _digests(known.get(name)) for name in _DIGESTS},
-    )
+    digests = {name: _digests(known[name].value) for name in ("email_sha256", *_phones(known)) if name in known}
+    texts = {name: _text(known[name].value) for name in TEXTS if name in known}
+    return Person(advertising=max(made)[1] if made else None, is_erased=is_erased, **digests, **texts)  # type: ignore[arg-type]
+
+
+def _phones(known: Mapping[str, Property]) -> list[str]:
+    """Return the forms of the phone number that was said last: those of a former one may still be there."""
+    last = max((known[name].set_at for name in PHONES if name in known), default=None)
+    return [name for name in PHONES if name in known and known[name].set_at == last]
 
 
 def _users(record: ConversionRecord, members: Sequence[str]) -> Iterator[UserKey]:
@@ -134,6 +148,10 @@ def _digests(value: Any) -> tuple[str, ...]:
     """Return the digests in a property: one, or a list of them."""
     values = value if isinstance(value, list) else [value]
     return tuple(each for each in values if isinstance(each, str) and _is_digest(each))
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= TEXT_CHARS_MAX else None
 
 
 async def _run(database: Database, work: Callable[[Connection], Awaitable[T]]) -> T:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ingest.consume.zeros import ZERO_ESCAPE, without_zeros
 from ingest.db.queries.events import EVENT_COLUMNS
 from ingest.erasure import digests_in
 from ingest.transport.contract import SCHEMA, Delivered
@@ -27,11 +28,8 @@ ID_BYTES_MAX: Final = 1024
 _NULL: Final = "\0"
 _NULL_MARK: Final = _NULL.encode()
 _ESCAPES: Final = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
-_ZERO_ESCAPE: Final = b"\\u0000"
-_REPLACEMENT_ESCAPE: Final = b"\\ufffd"
 _NOTE: Final = "zero_replaced"
 
-_escape_of_zero = re.compile(rb"\\(?:u0000|.)", re.DOTALL)
 _time = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(:\d\d)?(\.\d+)?(?:[Zz]|([+-]\d\d:\d\d))?", re.ASCII).fullmatch
 
 
@@ -161,16 +159,14 @@ def _parts(record: Delivered) -> _Record:
         raise Unusable("schema_unknown")
     value = record.value
     try:
-        return _decode_record(_without_zeros(value) if _ZERO_ESCAPE in value else value)
+        return _decode_record(_noted_without_zeros(value) if ZERO_ESCAPE in value else value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise Unusable("record_malformed") from None
 
 
-def _without_zeros(value: bytes) -> bytes:
-    """Replace the escape of U+0000, which is legal JSON and which PostgreSQL cannot store, by that of U+FFFD."""
-    replaced = _escape_of_zero.sub(
-        lambda escape: _REPLACEMENT_ESCAPE if escape[0] == _ZERO_ESCAPE else escape[0], value
-    )
+def _noted_without_zeros(value: bytes) -> bytes:
+    """Replace U+0000, and say so in the notes."""
+    replaced = without_zeros(value)
     if replaced == value:
         return value
     try:

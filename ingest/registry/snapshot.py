@@ -86,9 +86,9 @@ def unconfigured() -> FixedRegistry:
 
 
 class Change(NamedTuple):
-    """A kill switch that was turned: `scope` as in the answer to the client, `id` empty for the global one."""
+    """A kill switch that was turned: `id` is empty for the global one. That of a platform refuses no sender."""
 
-    scope: Literal["key", "organization", "global"]
+    scope: Literal["key", "organization", "global", "platform"]
     id: str
     killed: bool
 
@@ -96,8 +96,11 @@ class Change(NamedTuple):
 def changes(old: Snapshot, new: Snapshot) -> list[Change]:
     """List the kill switches that differ, widest first. An app that is gone counts as not killed."""
     turned = [Change("global", "", new.kills.global_)] if old.kills.global_ != new.kills.global_ else []
-    now = new.kills.organizations
-    turned += [Change("organization", id_, id_ in now) for id_ in sorted(old.kills.organizations ^ now)]
+    organizations, platforms = new.kills.organizations, new.kills.platforms
+    turned += [
+        Change("organization", id_, id_ in organizations) for id_ in sorted(old.kills.organizations ^ organizations)
+    ]
+    turned += [Change("platform", id_, id_ in platforms) for id_ in sorted(old.kills.platforms ^ platforms)]
     killed = _killed(new.apps.values())
     turned += [Change("key", id_, id_ in killed) for id_ in sorted(_killed(old.apps.values()) ^ killed)]
     return turned

@@ -26,7 +26,7 @@ from ingest.db.queries.destinations import (
 from ingest.erasure import subject_of
 from ingest.forward.job import Key
 from ingest.forward.outcome import Fate, Outcome
-from ingest.forward.person import Person
+from ingest.forward.person import Person, complete
 from ingest.forward.tables import DeliveryTable, KnownPeople
 from ingest.persist.statement import said_of_consent, said_of_properties
 from ingest.persist.users import UserWriter
@@ -161,25 +161,42 @@ def test_two_choices_at_the_same_time_are_a_denial(store: str, database: str) ->
     assert found.advertising is False
 
 
+def properties(at: str, **values: object) -> tuple[Topic, dict[str, object]]:
+    """Return a statement of a user's properties."""
+    return Topic.USER_PROPERTIES, {"app_user_id": "ann", "timestamp": f"2026-11-24T{at}Z", "properties": values}
+
+
 def test_properties_complete_a_conversion(store: str, database: str) -> None:
-    """Digests of what was said before; nothing else of the properties is handed on."""
+    """Digests, click ids and the locale of what was said before; nothing else of the properties is handed on."""
     say(
         database,
-        (
-            Topic.USER_PROPERTIES,
-            {
-                "app_user_id": "ann",
-                "timestamp": "2026-11-24T09:00:00Z",
-                "properties": {"email": "Ann@House.example", "phone": "+49 30 1234567", "plan": "pro"},
-            },
+        properties(
+            "09:00:00",
+            email="Ann@House.example",
+            phone="+49 30 1234567",
+            plan="pro",
+            locale="de_DE",
+            **{"$fbp": "fb.1"},
         ),
     )
 
     ann, other = people(store, record(app_user_id="ann"), record(app_user_id="bob"))
+    completed = complete(record(app_user_id="ann", locale="en_US").event, ann)
 
     assert [len(each) for each in (ann.email_sha256, ann.phone_sha256, ann.phone_e164_sha256)] == [1, 1, 1]
     assert ann.phone_national_sha256 == ()
+    assert (completed.fbp, completed.locale, completed.email_sha256) == ("fb.1", "en_US", ann.email_sha256)
     assert other == Person()
+
+
+def test_a_former_phone_number_is_no_form_of_the_present_one(store: str, database: str) -> None:
+    """A number without its country has one form, whatever forms the one before it had."""
+    say(database, properties("09:00:00", phone="+49 30 1234567"), properties("09:30:00", phone="030 7654321"))
+
+    (ann,) = people(store, record(app_user_id="ann"))
+
+    assert len(ann.phone_sha256) == 1
+    assert ann.phone_e164_sha256 == ()
 
 
 def test_who_is_erased_is_known(store: str, database: str) -> None:

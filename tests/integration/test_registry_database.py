@@ -15,8 +15,9 @@ import pytest
 from devservices.kafka import KafkaCluster
 from devservices.postgres import PostgresServer
 from ingest.clock import SystemClock
-from ingest.control.kills import turn_app, turn_global, turn_organization
+from ingest.control.kills import turn_app, turn_global, turn_organization, turn_platform
 from ingest.control.organizations import change_app, create_app, revoke_app
+from ingest.conversion import Platform
 from ingest.db.database import Connection
 from ingest.registry.database import DatabaseRegistry
 from ingest.registry.document import read_document
@@ -75,7 +76,7 @@ CHANGES = (
     Change("INSERT INTO kill_switches (scope, reason, actor) VALUES ('global', 'r', 'a')", lambda it: it.kills.global_),
     Change("DELETE FROM kill_switches", lambda it: set(it.admitted) == {"app_a", "app_b"}),
     Change("DELETE FROM apps WHERE id = 'app_a'", lambda it: set(it.apps) == {"app_b"}),
-    Change("TRUNCATE apps", lambda it: not it.apps),
+    Change("TRUNCATE apps CASCADE", lambda it: not it.apps),
 )
 
 
@@ -146,7 +147,7 @@ def test_a_change_by_sql_is_in_use_in_time(control_plane: Plane, tmp_path: Path,
 
 
 def test_an_operators_change_is_in_use_in_time(control_plane: Plane, tmp_path: Path) -> None:
-    """New apps, options, kills of all three kinds and retirement come by the functions behind the commands."""
+    """New apps, options, kills of all kinds and retirement come by the functions behind the commands."""
     shop = customer(control_plane.owner, "app_a")
 
     async def follow() -> None:
@@ -170,6 +171,8 @@ def test_an_operators_change_is_in_use_in_time(control_plane: Plane, tmp_path: P
                 await shown(registry, lambda it, killed=killed: bool(it.kills.organizations) == killed)  # type: ignore[misc]
                 await make(lambda it, killed=killed: turn_global(it, KIM, killed=killed, reason="r"))  # type: ignore[misc]
                 await shown(registry, lambda it, killed=killed: it.kills.global_ == killed)  # type: ignore[misc]
+                await make(lambda it, killed=killed: turn_platform(it, Platform.META, KIM, killed=killed, reason="r"))  # type: ignore[misc]
+                await shown(registry, lambda it, killed=killed: it.kills.platforms == ({"meta"} if killed else set()))  # type: ignore[misc]
             await make(lambda it: revoke_app(it, "app_b", KIM, reason="r"))
             await shown(registry, lambda it: not it.apps["app_b"].active and "app_a" in it.admitted)
 

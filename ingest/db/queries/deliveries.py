@@ -1,4 +1,7 @@
-"""Queries on the ledger of deliveries: what became of conversions at platforms."""
+"""Queries on the ledger of deliveries: what became of conversions at platforms.
+
+Many keys go as one JSON text: as arrays they would cost the client several times as much.
+"""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -16,6 +19,13 @@ class DeliveryKey(msgspec.Struct, frozen=True):
     event_id: str
     event_at: str
     platform: str
+
+
+class DeliveryEnd(DeliveryKey, frozen=True):
+    """How a delivery ended: its fate, and why."""
+
+    fate: str
+    reason: str
 
 
 class DeliveryCount(msgspec.Struct, frozen=True):
@@ -36,29 +46,24 @@ async def delivered(connection: Connection, keys: Collection[DeliveryKey]) -> li
         DeliveryKey,
         """
         SELECT app_id, event_id, event_at, platform
-        FROM unnest(%(app_ids)s::text[], %(event_ids)s::text[], %(event_ats)s::text[], %(platforms)s::text[])
-            AS wanted (app_id, event_id, event_at, platform)
+        FROM json_to_recordset(%(keys)s) AS wanted (app_id text, event_id text, event_at text, platform text)
         JOIN deliveries USING (app_id, event_id, event_at, platform)
         """,
-        _columns(list(keys)),
+        {"keys": _json(list(keys))},
     )
 
 
-async def record_deliveries(connection: Connection, ends: Sequence[tuple[DeliveryKey, str, str]]) -> None:
-    """Record ends: key, fate and reason. What is recorded already stays as it is."""
+async def record_deliveries(connection: Connection, ends: Sequence[DeliveryEnd]) -> None:
+    """Record ends. What is recorded already stays as it is."""
     await change(
         connection,
         """
         INSERT INTO deliveries (app_id, event_id, event_at, platform, fate, reason)
-        SELECT * FROM unnest(%(app_ids)s::text[], %(event_ids)s::text[], %(event_ats)s::text[], %(platforms)s::text[],
-            %(fates)s::text[], %(reasons)s::text[])
+        SELECT * FROM json_to_recordset(%(ends)s)
+            AS ended (app_id text, event_id text, event_at text, platform text, fate text, reason text)
         ON CONFLICT DO NOTHING
         """,
-        {
-            **_columns([key for key, _, _ in ends]),
-            "fates": [fate for _, fate, _ in ends],
-            "reasons": [reason for _, _, reason in ends],
-        },
+        {"ends": _json(ends)},
     )
 
 
@@ -80,10 +85,5 @@ async def delivery_counts(
     )
 
 
-def _columns(keys: Sequence[DeliveryKey]) -> dict[str, list[str]]:
-    return {
-        "app_ids": [key.app_id for key in keys],
-        "event_ids": [key.event_id for key in keys],
-        "event_ats": [key.event_at for key in keys],
-        "platforms": [key.platform for key in keys],
-    }
+def _json(rows: Sequence[DeliveryKey]) -> str:
+    return msgspec.json.encode(rows).decode()

@@ -1,6 +1,7 @@
 """Queries by which forwarding learns what users have said: whether they may be advertised to, and who they are."""
 
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -27,13 +28,14 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class Property(msgspec.Struct, frozen=True):
-    """A stored property under one id."""
+    """A stored property under one id, and when it was said."""
 
     app_id: str
     user_kind: str
     user_id: str
     name: str
     value: Any
+    set_at: datetime
 
 
 async def advertising_choices(connection: Connection, users: Collection[UserKey]) -> list[Choice]:
@@ -43,34 +45,29 @@ async def advertising_choices(connection: Connection, users: Collection[UserKey]
         Choice,
         """
         SELECT app_id, user_kind, user_id, value
-        FROM unnest(%(app_ids)s::text[], %(user_kinds)s::text[], %(user_ids)s::text[])
-            AS wanted (app_id, user_kind, user_id)
+        FROM json_to_recordset(%(users)s) AS wanted (app_id text, user_kind text, user_id text)
         JOIN consents USING (app_id, user_kind, user_id)
         WHERE name = 'advertising' ORDER BY set_at, received_at, value DESC
         """,
-        _columns(users),
+        {"users": _json(users)},
     )
 
 
 async def properties_named(connection: Connection, users: Collection[UserKey], names: list[str]) -> list[Property]:
-    """Return these properties of these users, the newest last."""
+    """Return these properties of these users."""
     return await fetch_all(
         connection,
         Property,
         """
-        SELECT app_id, user_kind, user_id, name, value
-        FROM unnest(%(app_ids)s::text[], %(user_kinds)s::text[], %(user_ids)s::text[])
-            AS wanted (app_id, user_kind, user_id)
+        SELECT app_id, user_kind, user_id, name, value, set_at
+        FROM json_to_recordset(%(users)s) AS wanted (app_id text, user_kind text, user_id text)
         JOIN user_properties USING (app_id, user_kind, user_id)
-        WHERE name = ANY(%(names)s) ORDER BY set_at, received_at
+        WHERE name = ANY(%(names)s)
         """,
-        {**_columns(users), "names": names},
+        {"users": _json(users), "names": names},
     )
 
 
-def _columns(users: Collection[UserKey]) -> dict[str, list[str]]:
-    return {
-        "app_ids": [user.app_id for user in users],
-        "user_kinds": [user.user_kind for user in users],
-        "user_ids": [user.user_id for user in users],
-    }
+def _json(users: Collection[UserKey]) -> str:
+    """Return users as one text; as arrays they would cost several times as much."""
+    return msgspec.json.encode(list(users)).decode()

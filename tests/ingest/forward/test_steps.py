@@ -175,6 +175,14 @@ def test_what_is_no_conversion_is_set_aside() -> None:
     assert stage.world.meta.taken == ["e-1"]
 
 
+def test_what_no_database_can_store_is_replaced() -> None:
+    """U+0000 is legal in an id; its delivery is known by U+FFFD."""
+    stage = Stage()
+
+    assert stage.run(record("a\0b"), record("a\\u0000b")) == []
+    assert list(stage.world.outcomes()) == ["a\ufffdb", "a\\u0000b"]
+
+
 def test_a_parked_record_that_was_changed_is_set_aside() -> None:
     """A broken seal is no conversion."""
     stage = Stage()

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from ingest.conversion import Platform
 from ingest.errors import Code, Refusal
 from ingest.registry.admission import admit
 from ingest.registry.model import App, Kills
@@ -24,15 +25,26 @@ def outcome(snapshot: Snapshot, app_id: str | None) -> tuple[Code, object] | App
 
 
 @pytest.mark.parametrize(
-    ("known", "complete", "killed", "active", "organization_killed", "all_killed"),
-    list(itertools.product((True, False), repeat=6)),
+    ("known", "complete", "killed", "active", "organization_killed", "all_killed", "platforms_killed"),
+    list(itertools.product((True, False), repeat=7)),
 )
 def test_precedence(
-    *, known: bool, complete: bool, killed: bool, active: bool, organization_killed: bool, all_killed: bool
+    *,
+    known: bool,
+    complete: bool,
+    killed: bool,
+    active: bool,
+    organization_killed: bool,
+    all_killed: bool,
+    platforms_killed: bool,
 ) -> None:
-    """Unknown comes first, then the app's kill, retirement, the organization's kill, the global one."""
+    """Unknown comes first, then the app's kill, retirement, the organization's kill, the global one.
+
+    Switches of platforms change nothing for who sends.
+    """
     sender = app(kill_switch=killed, active=active)
-    kills = Kills(all_killed, frozenset({"org_x"} if organization_killed else ()))
+    platforms = frozenset(Platform if platforms_killed else ())
+    kills = Kills(all_killed, frozenset({"org_x"} if organization_killed else ()), platforms)
     snapshot = Snapshot({"app_x": sender} if known else {}, kills, complete=complete)
     expected: tuple[Code, object] | App = sender
     for applies, answer in (

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ingest.conversion import Platform
 from ingest.registry.document import app_options, read_document, read_options
 from ingest.registry.model import Options
 from ingest.registry.snapshot import RegistryError
@@ -25,9 +26,9 @@ def entry(app_id: str = "app_1", **members: Any) -> dict[str, Any]:
     }
 
 
-def document(*apps: dict[str, Any], global_: bool = False, organizations: tuple[str, ...] = ()) -> bytes:
+def document(*apps: dict[str, Any], global_: bool = False, organizations: tuple[str, ...] = (), **more: Any) -> bytes:
     """Make a document."""
-    kills = {"global": global_, "organizations": list(organizations)}
+    kills = {"global": global_, "organizations": list(organizations), **more}
     return json.dumps({"version": 7, "apps": apps, "kills": kills}).encode()
 
 
@@ -45,6 +46,17 @@ def test_a_document_becomes_a_snapshot() -> None:
     assert snapshot.apps["app_1"].forward.meta is not None
     assert snapshot.apps["app_2"].kill_switch
     assert dict(snapshot.admitted) == {}
+
+
+def test_switches_of_platforms_arrive_and_concern_no_sender() -> None:
+    """Who may send does not depend on them; a copy on disk from before there were any still reads."""
+    snapshot, problems = read_document(document(entry(), platforms=["meta"]), 0, complete=True)
+    before, _ = read_document(document(entry()), 0, complete=True)
+
+    assert problems == ()
+    assert snapshot.kills.platforms == {Platform.META}
+    assert before.kills.platforms == frozenset()
+    assert set(snapshot.admitted) == {"app_1"}
 
 
 def test_bad_options_cost_nobody_else() -> None:

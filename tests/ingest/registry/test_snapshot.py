@@ -5,6 +5,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
+from ingest.conversion import Platform
 from ingest.registry.model import App, Kills
 from ingest.registry.snapshot import Change, RegistryError, Snapshot, changes, unconfigured
 
@@ -33,12 +34,24 @@ def test_a_snapshot_cannot_be_changed() -> None:
 
 def test_changes() -> None:
     """Every switch that was turned is listed once with its new position; an app that is gone is not killed any more."""
-    old = snapshot("a", "gone", alive=("b",), kills=Kills(global_=False, organizations=frozenset({"o1", "o2"})))
-    new = snapshot("b", "new", alive=("a",), kills=Kills(global_=True, organizations=frozenset({"o2", "o3"})))
+    old = snapshot(
+        "a",
+        "gone",
+        alive=("b",),
+        kills=Kills(organizations=frozenset({"o1", "o2"}), platforms=frozenset({Platform.META})),
+    )
+    new = snapshot(
+        "b",
+        "new",
+        alive=("a",),
+        kills=Kills(global_=True, organizations=frozenset({"o2", "o3"}), platforms=frozenset({Platform.TIKTOK})),
+    )
     assert changes(old, new) == [
         Change("global", "", killed=True),
         Change("organization", "o1", killed=False),
         Change("organization", "o3", killed=True),
+        Change("platform", "meta", killed=False),
+        Change("platform", "tiktok", killed=True),
         Change("key", "a", killed=False),
         Change("key", "b", killed=True),
         Change("key", "gone", killed=False),

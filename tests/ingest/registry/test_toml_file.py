@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ingest.clock import FakeClock
+from ingest.conversion import Platform
 from ingest.errors import Code, Refusal
 from ingest.registry.admission import admit
 from ingest.registry.model import App, EventMap, Forward, Kills, MetaForward, TikTokForward
@@ -23,6 +24,7 @@ FULL = """
 [kill]
 global = true
 organizations = ["org_bad"]
+platforms = ["tiktok"]
 
 [apps.app_demo]
 project_id = "prj_demo"
@@ -66,7 +68,9 @@ def test_minimal_app() -> None:
 def test_all_members() -> None:
     """Every documented member is taken over."""
     snapshot = parse(FULL.encode(), 0)
-    assert snapshot.kills == Kills(global_=True, organizations=frozenset({"org_bad"}))
+    assert snapshot.kills == Kills(
+        global_=True, organizations=frozenset({"org_bad"}), platforms=frozenset({Platform.TIKTOK})
+    )
     assert snapshot.apps["app_demo"] == App(
         id="app_demo",
         project_id="prj_demo",
@@ -103,6 +107,7 @@ def test_version_follows_the_content() -> None:
         (GOOD + "[appz]", "appz: no such member"),
         (GOOD + "[kill]\nall = true", "kill.all: no such member"),
         (GOOD + "[kill]\nglobal = 'yes'", "kill.global: Expected `bool`, got `str`"),
+        ("[kill]\nplatforms = ['google']", "kill.platforms[0]: Invalid enum value 'google'"),
         ("[kill]\norganizations = ['a b']", "kill.organizations[0]: Expected `str` matching regex"),
         ("apps = 1", "apps: expected a table"),
         ("[apps]\nx = 1", "apps.x: Expected `object`"),
