@@ -1,7 +1,8 @@
 """`python -m bench.consumers`: what a row costs, beside the least that the same rows can cost. Kept in `bench/out`.
 
-The same events become rows of the same table, on a PostgreSQL that syncs, in three ways: by `persist` as it runs, its
-records in memory; by `COPY` of lines that were made before, as psql would; and by `executemany`. The ways take turns.
+The same events become rows of the same table, on a PostgreSQL that syncs, in four ways: by `persist` as it runs, its
+records in memory; by the same where every batch holds repeats; by `COPY` of lines that were made before, as psql would;
+and by `executemany`. The ways take turns. CPU is worth more than the clock on a machine that has other work.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ import msgspec
 import psycopg
 
 from bench.machine import machine
+from bench.processes import usage
 from bench.workload import workload
 from devservices.postgres import PostgresServer
 from ingest.clock import SystemClock
@@ -41,14 +43,18 @@ from normalize import OwnAddresses
 
 OUT: Final = Path(__file__).with_name("out")
 DEADLINE_MS: Final = 60_000
+REPEATED_EVERY: Final = 1_000
+"""Of so many records one comes twice, where there are repeats."""
+
 _LIMITS: Final = Limits(events_max=1_000, event_bytes_max=32 * 1024, nesting_max=64)
 
 
 class Cost(NamedTuple):
-    """What one way took: rows a second, and CPU of our own process a row."""
+    """What one way took: rows a second, and CPU a row of our own process and of all of PostgreSQL's."""
 
     rows_s: float
     cpu_us: float
+    server_cpu_us: float
 
 
 @click.command()
@@ -60,6 +66,7 @@ def main(*, rows: int, rounds: int) -> None:
     click.echo(f"{here.cpu}, {here.cores} cores, Python {here.python}, commit {here.commit}\n")
     ways: dict[str, tuple[Callable[[Sequence[Delivered]], Any], Callable[[str, Any], Awaitable[None]]]] = {
         "persist": (lambda records: records, _persist),
+        "persist, repeats": (_with_repeats, _persist),
         "COPY alone": (lambda records: b"".join(to_row(each).line for each in records), _copy),
         "executemany": (lambda records: [_values(each) for each in records], _executemany),
     }
@@ -71,7 +78,8 @@ def main(*, rows: int, rounds: int) -> None:
                 migrate(dsn)
                 records = _records(rows)
                 given = prepare(records)
-                costs[name].append(asyncio.run(_measured(way(dsn, given), len(records))))
+                assert postgres.pid is not None
+                costs[name].append(asyncio.run(_measured(way(dsn, given), len(records), postgres.pid)))
                 _check(dsn, len(records))
     lines = _table(costs)
     click.echo("\n".join(lines))
@@ -82,11 +90,11 @@ def main(*, rows: int, rounds: int) -> None:
 
 
 def _table(costs: dict[str, list[Cost]]) -> list[str]:
-    lines = ["| way | rows/s | of COPY | own CPU us/row |", "| --- | --- | --- | --- |"]
+    lines = ["| way | rows/s | of COPY | own CPU us/row | PostgreSQL's CPU us/row |", "| --- " * 5 + "|"]
     best = median(cost.rows_s for cost in costs["COPY alone"])
     for name, found in costs.items():
-        rows_s = median(cost.rows_s for cost in found)
-        lines.append(f"| {name} | {rows_s:.0f} | {rows_s / best:.2f} | {median(cost.cpu_us for cost in found):.1f} |")
+        rows_s, cpu_us, server_cpu_us = (median(figures) for figures in zip(*found, strict=True))
+        lines.append(f"| {name} | {rows_s:.0f} | {rows_s / best:.2f} | {cpu_us:.1f} | {server_cpu_us:.1f} |")
     return lines
 
 
@@ -115,11 +123,16 @@ def _delivered(offset: int, record: Record) -> Delivered:
     return Delivered(Topic.EVENTS, 0, offset, 1_000, record.key, record.value, SCHEMA)
 
 
-async def _measured(work: Awaitable[None], rows: int) -> Cost:
+def _with_repeats(records: Sequence[Delivered]) -> list[Delivered]:
+    return [each for at, record in enumerate(records) for each in [record] * (1 + (at % REPEATED_EVERY == 0))]
+
+
+async def _measured(work: Awaitable[None], rows: int, server: int) -> Cost:
+    server_begun_s = usage(server).cpu_s
     begun, cpu_begun = time.perf_counter(), time.process_time()
     await work
     took, cpu = time.perf_counter() - begun, time.process_time() - cpu_begun
-    return Cost(rows / took, cpu / rows * 1e6)
+    return Cost(rows / took, cpu / rows * 1e6, (usage(server).cpu_s - server_begun_s) / rows * 1e6)
 
 
 class _Source:

@@ -6,7 +6,7 @@ from typing import Final
 
 from ingest.control.record import Actor, Deed, new_id, record
 from ingest.db.database import Connection
-from ingest.db.queries.erasures import announce_erasure, insert_erased_subjects, insert_erasure
+from ingest.db.queries.erasures import insert_erased_subjects, insert_erasure
 from ingest.db.rows import ErasureRow, Project
 from ingest.erasure import subject_of
 from ingest.transport.contract import Topic
@@ -39,5 +39,4 @@ async def request_erasure(
         reason=reason,
         details={"projectId": project.id},
     )
-    await announce_erasure(connection)
     return row

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from ingest.clock import Clock
-from ingest.control.record import Actor, Deed, record
+from ingest.control.record import Deed, record
 from ingest.db.database import Connection, Database, DatabaseAway
 from ingest.db.queries.erasing import (
     Asked,
@@ -21,6 +21,7 @@ from ingest.db.queries.erasing import (
     open_erasures,
 )
 from ingest.erasure import Erasure, until_text
+from ingest.persist.actor import ACTOR
 from ingest.persist.erasures import to_record
 from ingest.transport.contract import Publisher, Topic, Unavailable
 
@@ -29,8 +30,6 @@ PAUSE_S: Final = 2.0
 
 LOCK: Final = 0x696E_6573_0002
 """Number of the advisory lock by which one process erases at a time."""
-
-ACTOR: Final = Actor.system("persist")
 
 _log = structlog.get_logger(__name__)
 

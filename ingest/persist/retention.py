@@ -4,16 +4,14 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Callable
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import structlog
 
 from ingest.clock import Clock
-from ingest.control.record import Actor
 from ingest.control.retention import Purged, purge
 from ingest.db.database import Database, DatabaseAway
-
-ACTOR: Final = Actor.system("persist")
+from ingest.persist.actor import ACTOR
 
 _log = structlog.get_logger(__name__)
 

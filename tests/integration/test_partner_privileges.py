@@ -50,8 +50,6 @@ SERVING_MAY: tuple[LiteralString, ...] = (
     INSERT INTO erased_subjects (project_id, subject, erasure_id, received_until)
     VALUES ('p', encode(sha256('u-1'), 'hex'), 'era_1', now())
     """,
-    "NOTIFY ingest_erasures",
-    "SELECT pg_notify('ingest_erasures', '')",
 )
 
 NOTIFY_MAY: tuple[LiteralString, ...] = (

@@ -249,13 +249,10 @@ def test_any_text_is_an_id(shop: Shop, user_id: str) -> None:
     ]
 
 
-def test_an_erasure_is_accepted_and_told(shop: Shop) -> None:
+def test_an_erasure_is_accepted(shop: Shop) -> None:
     """All that the executing side needs is written in one transaction, and the status can be asked for."""
     user = "canary-4711@example.com"
-    with psycopg.connect(shop.operators._dsn, autocommit=True) as listening:
-        listening.execute("LISTEN ingest_erasures")
-        answer = shop.erase(user)
-        told = [each.channel for each in listening.notifies(timeout=10, stop_after=1)]
+    answer = shop.erase(user)
     erasing = answer.json()
     erasure_id, project_id = erasing["erasureId"], shop.tenant.project_id
     requested_at = datetime.fromisoformat(erasing["requestedAt"])
@@ -269,7 +266,6 @@ def test_an_erasure_is_accepted_and_told(shop: Shop) -> None:
         "requestedAt": erasing["requestedAt"],
         "statusPath": f"/v1/projects/{project_id}/erasures/{erasure_id}",
     }
-    assert told == ["ingest_erasures"]
     assert requested_at.microsecond % 1_000 == 0
     assert shop.operators.run(
         "SELECT organization_id, project_id, subjects, requested_at FROM erasures WHERE id = %s", erasure_id

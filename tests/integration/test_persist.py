@@ -138,6 +138,17 @@ def test_one_row_that_the_database_refuses_costs_no_other(dsn: str) -> None:
     assert ask(dsn, "SELECT next_offset FROM consumer_positions") == [{"next_offset": 40}]
 
 
+def test_what_is_refused_is_told_again(dsn: str) -> None:
+    """Where a crash came before a refused record was set aside, it is found again, and its neighbours stay rows."""
+    records = delivered(body(*(today(event_id=f"e{number}") for number in range(5))))
+    value = records[3].value.replace(b'"event_id":"e3"', b'"event_id":"e3","x":1e400000')
+    records[3] = records[3]._replace(value=value)
+
+    for _ in range(2):
+        assert [(each.record.offset, each.reason) for each in write(dsn, records)[1]] == [(3, "row_refused")]
+        assert count(dsn) == 4
+
+
 def test_two_at_once_write_each_event_once(dsn: str) -> None:
     """Two processes that have the same records, as after a rebalance, make one row of each, and neither fails."""
     records = delivered(body(*(today(event_id=f"e{number}") for number in range(50))))

@@ -19,7 +19,8 @@ from ingest.control.record import Actor
 from ingest.control.retention import LOCK, Purged, purge
 from ingest.db.queries.events import insert_events
 from ingest.db.queries.retention import Drop, drop_day
-from ingest.persist.retention import ACTOR, Pace, RetentionSchedule
+from ingest.persist.actor import ACTOR
+from ingest.persist.retention import Pace, RetentionSchedule
 from ingest.persist.row import to_row
 from ingest.settings_rules import load
 from ingest.transport.sealed import SealKeys

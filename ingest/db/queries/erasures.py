@@ -6,9 +6,6 @@ from typing import Final, LiteralString
 from ingest.db.database import Connection
 from ingest.db.rows import ErasureRow, change, fetch_all, fetch_one
 
-CHANNEL: Final = "ingest_erasures"
-"""Where a new erasure is announced."""
-
 _SELECT: Final[LiteralString] = """
     SELECT e.id, e.organization_id, e.project_id,
         CASE WHEN e.completed_at IS NOT NULL THEN 'completed' WHEN e.published_at IS NOT NULL THEN 'published'
@@ -52,11 +49,6 @@ async def insert_erased_subjects(connection: Connection, erasure: ErasureRow, su
             "subjects": list(subjects),
         },
     )
-
-
-async def announce_erasure(connection: Connection) -> None:
-    """Wake whoever executes erasures, once the transaction at hand has ended well."""
-    await change(connection, "SELECT pg_notify(%(channel)s, '')", {"channel": CHANNEL})
 
 
 async def find_erasure(

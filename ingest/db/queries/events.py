@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final, LiteralString
 
 import msgspec
+import psycopg
+from psycopg.rows import TupleRow
 
 from ingest.db.database import Connection
 from ingest.db.rows import change, fetch_all
@@ -12,9 +14,11 @@ EVENT_COLUMNS: Final[LiteralString] = (
     "app_id, event_id, ts, project_id, organization_id, name, received_at, user_id, app_user_id, install_id,"
     " session_id, digests, platform, environment, country_code, subdivision1_code, source, event, meta"
 )
+_COPY: Final[LiteralString] = "COPY events (" + EVENT_COLUMNS + ") FROM STDIN"
 _STAGING: Final[LiteralString] = "CREATE TEMP TABLE IF NOT EXISTS staged_events (LIKE events) ON COMMIT DELETE ROWS"
-_COPY: Final[LiteralString] = "COPY staged_events (" + EVENT_COLUMNS + ") FROM STDIN"
-# The staging table has the columns of `events`, in their order.
+_STAGE: Final[LiteralString] = "COPY staged_events (" + EVENT_COLUMNS + ") FROM STDIN"
+# The staging table has the columns of `events`, in their order. What an earlier call of the same transaction staged is
+# still in it, and is left out because it is there already.
 _INSERT: Final[LiteralString] = "INSERT INTO events SELECT * FROM staged_events ON CONFLICT DO NOTHING"
 
 
@@ -27,17 +31,33 @@ class Position(msgspec.Struct, frozen=True):
     record_at_ms: int
 
 
-async def insert_events(connection: Connection, lines: Iterable[bytes]) -> int:
-    """Add rows, given as lines of COPY's text form, in the transaction at hand; return how many were new.
+async def copy_events(connection: Connection, parts: Iterable[bytes]) -> int:
+    """Add rows, given as lines of COPY's text form, in the transaction at hand; return how many.
 
-    Raises `psycopg.DataError` where a line cannot be stored, which undoes the transaction.
+    Each part is asked for while the server works on those before. Raises `psycopg.errors.UniqueViolation` where a row
+    is there already or comes twice, and `psycopg.DataError` where a line cannot be stored; both undo the transaction.
+    """
+    async with connection.cursor() as cursor:
+        await _copy(cursor, _COPY, parts)
+        return cursor.rowcount
+
+
+async def insert_events(connection: Connection, parts: Iterable[bytes]) -> int:
+    """Add rows as `copy_events` does, but leave out what is there already; return how many were new.
+
+    They are staged first, so the server writes each of them twice.
     """
     async with connection.cursor() as cursor:
         await cursor.execute(_STAGING)
-        async with cursor.copy(_COPY) as copy:
-            await copy.write(b"".join(lines))
+        await _copy(cursor, _STAGE, parts)
         await cursor.execute(_INSERT)
         return cursor.rowcount
+
+
+async def _copy(cursor: psycopg.AsyncCursor[TupleRow], statement: LiteralString, parts: Iterable[bytes]) -> None:
+    async with cursor.copy(statement) as copy:
+        for part in parts:
+            await copy.write(part)
 
 
 async def lock_positions(connection: Connection, consumer: str, places: Sequence[tuple[str, int]]) -> list[Position]:

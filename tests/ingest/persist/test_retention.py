@@ -11,7 +11,8 @@ from ingest.control.record import Actor
 from ingest.control.retention import Purged
 from ingest.db.database import Database, DatabaseAway
 from ingest.persist import retention
-from ingest.persist.retention import ACTOR, Pace, RetentionSchedule
+from ingest.persist.actor import ACTOR
+from ingest.persist.retention import Pace, RetentionSchedule
 
 PURGED = Purged(1, 20, 2, 30, 40, 70, 50, 60, 3)
 PACE = Pace(first_s=1.0, every_s=2.0, away_s=3.0)
