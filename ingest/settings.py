@@ -237,6 +237,13 @@ class Settings:
     tiktok_url: Annotated[
         str, Setting(BASE_URL, "Where TikTok's Events API is; it needs `https` outside loopback.")
     ] = "https://business-api.tiktok.com"
+    forward_call_timeout_ms: Annotated[
+        int,
+        Setting(
+            integer(500, 60_000, "ms"),
+            "Longest wait for a platform's answer; a call without one is made again, with the same event ids.",
+        ),
+    ] = 5_000
     forward_parked_records_max: Annotated[
         int,
         Setting(

@@ -99,7 +99,7 @@ class Ledger:
         self._calls: deque[CallMade] = deque(maxlen=_CALLS_KEPT)
         self._violations: deque[Violation] = deque(maxlen=_VIOLATIONS_KEPT)
         self._taken_ms: dict[Key, int] = {}
-        self._times: dict[Key, int] = {}
+        self._takes_ms: dict[Key, list[int]] = {}
         self._totals = {platform: Totals() for platform in Platform}
 
     def take(self, platform: Platform, events: Sequence[TakenEvent]) -> tuple[int, int]:
@@ -147,12 +147,26 @@ class Ledger:
     def times(self, platform: Platform | None = None) -> dict[Key, int]:
         """Return how often each event with an id was taken from a call: once, unless it was sent again."""
         with self._changed:
-            return {key: self._times.get(key, 1) for key in self._taken_ms if platform in (None, key.platform)}
+            takes = self._takes_ms
+            return {
+                key: len(takes[key]) if key in takes else 1
+                for key in self._taken_ms
+                if platform in (None, key.platform)
+            }
+
+    def takes_ms(self, platform: Platform | None = None) -> dict[Key, list[int]]:
+        """Return when each event with an id was taken from a call, Unix time, every time."""
+        with self._changed:
+            return {
+                key: list(self._takes_ms.get(key, (first_ms,)))
+                for key, first_ms in self._taken_ms.items()
+                if platform in (None, key.platform)
+            }
 
     def repeats(self, platform: Platform | None = None) -> dict[Key, int]:
         """Return how often each event was taken that was taken more than once."""
         with self._changed:
-            return {key: times for key, times in self._times.items() if platform in (None, key.platform)}
+            return {key: len(takes) for key, takes in self._takes_ms.items() if platform in (None, key.platform)}
 
     def totals(self) -> dict[Platform, Totals]:
         """Return the numbers of each platform."""
@@ -170,7 +184,7 @@ class Ledger:
     def forget(self) -> None:
         """Forget everything that arrived."""
         with self._changed:
-            for kept in (self._events, self._calls, self._violations, self._taken_ms, self._times):
+            for kept in (self._events, self._calls, self._violations, self._taken_ms, self._takes_ms):
                 kept.clear()
             self._totals = {platform: Totals() for platform in Platform}
 
@@ -188,9 +202,9 @@ class Ledger:
             if len(self._taken_ms) > KEYS_MAX:
                 oldest = next(iter(self._taken_ms))
                 del self._taken_ms[oldest]
-                self._times.pop(oldest, None)
+                self._takes_ms.pop(oldest, None)
             return True
-        self._times[key] = self._times.get(key, 1) + 1
+        self._takes_ms.setdefault(key, [before]).append(event.received_ms)
         if event.received_ms - before < WINDOW_MS:
             return False
         self._taken_ms[key] = event.received_ms

@@ -89,8 +89,10 @@ class Destination:
             self._pause(f"refuses_all:{code}", self._growing_ms())
 
     def failed(self, code: str, *, throttled: bool = False) -> None:
-        """Note that a call may succeed later."""
+        """Note that a call may succeed later. Calls that were under way when a pause began do not make it longer."""
         self._trouble = code
+        if self._paused_until_ms is not None and self._clock.monotonic_ms() < self._paused_until_ms:
+            return
         self._failures += 1
         self._width = max(1, self._width // 2) if throttled else self._width
         if self._failures >= FAILURES_MAX or self._paused_until_ms is not None:

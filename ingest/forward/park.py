@@ -80,7 +80,8 @@ class ParkingLot:
             await self._ledger.record([job.key for job in jobs], NO_ROOM)
             return
         await self.store(_record(job, self._keys) for job in jobs)
-        self._backlog.add(len(jobs))
+        if not again:
+            self._backlog.add(len(jobs))
 
     async def store(self, records: Iterable[Record]) -> None:
         """Store records of parked jobs as they are. Raises `Away`."""

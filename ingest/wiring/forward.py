@@ -55,7 +55,7 @@ from ingest.wiring.vault import vault_keys
 CONNECTIONS: Final = 5
 DEADLINE_MS: Final = 10_000
 RECORDS_MAX: Final = 2_000
-"""Records that are at work at once: so many conversions may be sent twice when partitions change hands."""
+"""Records at work at once: so many conversions may be sent twice by processes that do not know of each other."""
 
 PARKED_GROUP: Final = f"{FORWARD_GROUP}-parked"
 REGISTRY_COPY: Final = "forward-registry.json"
@@ -93,7 +93,7 @@ def build_forward(settings: Settings) -> Forwarding:
     tokens = VaultTokens(database, vault_keys(settings))
     figures = ForwardFigures()
     ledger = Ledger(DeliveryTable(database), figures.count)
-    caller = HttpCaller()
+    caller = HttpCaller(call_s=settings.forward_call_timeout_ms / 1000)
     forwarder = Forwarder(
         registry=registry.current,
         apis=platforms_of(settings),
@@ -104,7 +104,7 @@ def build_forward(settings: Settings) -> Forwarding:
         clock=clock,
     )
     publisher, parked_source, forgetting = _parking(settings)
-    source = open_source(settings, Topic.FORWARD, FORWARD_GROUP, delete_done=True)
+    source = open_source(settings, Topic.FORWARD, FORWARD_GROUP, delete_done=True, finishes=True)
     parked = DelayedSource(parked_source, clock, delay_ms=settings.forward_parked_look_ms)
     backlog = Backlog(lambda: lanes.lag(Topic.FORWARD), lambda: lanes.lag(Topic.FORWARD_PARKED))
     lot = ParkingLot(publisher, keys, ledger, clock, records_max=settings.forward_parked_records_max, backlog=backlog)
@@ -134,7 +134,7 @@ def build_forward(settings: Settings) -> Forwarding:
 def _parking(settings: Settings) -> tuple[Publisher, Source, LogForgetter | None]:
     """Return where conversions are parked, how they are read there, and what deletes them there if nobody else does."""
     if settings.kafka_bootstrap is not None:
-        source = open_source(settings, Topic.FORWARD_PARKED, PARKED_GROUP, delete_done=True)
+        source = open_source(settings, Topic.FORWARD_PARKED, PARKED_GROUP, delete_done=True, finishes=True)
         return kafka_publisher(settings), source, None
     folder, keys = settings.data_dir / PARKED_FOLDER, seal_keys(settings)
     log = LocalLog(

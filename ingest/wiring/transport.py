@@ -117,17 +117,20 @@ def open_log_transport(settings: Settings) -> LocalLog:
     )
 
 
-def open_source(settings: Settings, topic: Topic, group: str | None, *, delete_done: bool = False) -> Source:
+def open_source(
+    settings: Settings, topic: Topic, group: str | None, *, delete_done: bool = False, finishes: bool = False
+) -> Source:
     """Return a reader of one topic from where the edge stores records in the end: Kafka, else the local log.
 
     On Kafka groups are named with the topics' prefix, so that installations that share brokers do not meet. With
     `delete_done` what the group has committed is deleted there behind it; in the local log its writer has to do that.
+    With `finishes` a partition changes hands only once what was polled of it is committed, if that does not take long.
     """
     if settings.kafka_bootstrap is not None:
         plan = topic_plan(settings)
         named = None if group is None else plan.prefix + group
         connection = kafka_connection(settings)
-        return KafkaSource(connection, plan.name(topic), topic, group=named, delete_done=delete_done)
+        return KafkaSource(connection, plan.name(topic), topic, group=named, delete_done=delete_done, finishes=finishes)
     return LocalLogSource(settings.data_dir / LOG_FOLDER, seal_keys(settings), topic, group)
 
 

@@ -13,8 +13,11 @@ from typing import Final
 import click
 import msgspec
 
+from tests.faults.consumer_stage import with_database
+from tests.faults.forward_rehearsal import Forwarded, forward_table, rehearse_forwarding
+from tests.faults.forward_scenes import FORWARD_SCENES
 from tests.faults.rehearsal import Row, rehearse, staged, table
-from tests.faults.row_rehearsal import Kept, rehearse_rows, row_staged, row_table
+from tests.faults.row_rehearsal import Kept, rehearse_rows, row_table
 from tests.faults.row_scenes import ROW_SCENES
 from tests.faults.scenes import SCENES
 from tests.faults.stage import Pace, Stage
@@ -22,7 +25,7 @@ from tests.faults.stage import Pace, Stage
 OUT: Final = Path(__file__).parents[2] / "bench" / "out"
 
 
-ALL: Final = (*SCENES, *ROW_SCENES)
+ALL: Final = (*SCENES, *ROW_SCENES, *FORWARD_SCENES)
 
 
 @click.command()
@@ -35,12 +38,15 @@ def main(*, names: tuple[str, ...], out: Path) -> None:
     chosen = names or ALL
     with tempfile.TemporaryDirectory(prefix="faults-") as folder, staged(Path(folder), Pace()) as stage:
         rows = asyncio.run(_play(stage, [name for name in chosen if name in SCENES]))
-        kept = _play_rows(stage, [name for name in chosen if name in ROW_SCENES])
-    click.echo("\n\n".join([table(rows)] * bool(rows) + [row_table(kept)] * bool(kept)))
+        kept, forwarded = _play_consumers(stage, chosen)
+    tables = [table(rows)] * bool(rows) + [row_table(kept)] * bool(kept) + [forward_table(forwarded)] * bool(forwarded)
+    click.echo("\n\n".join(tables))
     out.mkdir(parents=True, exist_ok=True)
-    report = {"began_at": datetime.now(UTC).isoformat(timespec="seconds"), "rows": rows, "kept": kept}
+    began_at = datetime.now(UTC).isoformat(timespec="seconds")
+    report = {"began_at": began_at, "rows": rows, "kept": kept, "forwarded": forwarded}
     (out / "faults.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)))
-    sys.exit(not (all(row.is_good for row in rows) and all(each.is_good for each in kept)))
+    good = [each.is_good for each in rows], [each.is_good for each in kept], [each.is_good for each in forwarded]
+    sys.exit(not all(map(all, good)))
 
 
 async def _play(stage: Stage, names: Sequence[str]) -> list[Row]:
@@ -53,18 +59,22 @@ async def _play(stage: Stage, names: Sequence[str]) -> list[Row]:
     return rows
 
 
-def _play_rows(stage: Stage, names: Sequence[str]) -> list[Kept]:
+def _play_consumers(stage: Stage, names: Sequence[str]) -> tuple[list[Kept], list[Forwarded]]:
     kept: list[Kept] = []
-    if not names:
-        return kept
-    with row_staged(stage) as rows:
+    forwarded: list[Forwarded] = []
+    if not {*ROW_SCENES, *FORWARD_SCENES}.intersection(names):
+        return kept, forwarded
+    with with_database(stage) as database:
         for name in names:
-            kept.append(asyncio.run(rehearse_rows(rows, name)))
-            told = kept[-1]
-            click.echo(
-                f"{name}: {told.acknowledged} acknowledged, {told.missing} missing, {told.doubled} doubled", err=True
-            )
-    return kept
+            if name in ROW_SCENES:
+                row = asyncio.run(rehearse_rows(database, name))
+                click.echo(f"{name}: {row.acknowledged} acknowledged, {row.missing} missing", err=True)
+                kept.append(row)
+            elif name in FORWARD_SCENES:
+                sent = asyncio.run(rehearse_forwarding(database, name))
+                click.echo(f"{name}: {sent.acknowledged} acknowledged, {sent.missing} missing", err=True)
+                forwarded.append(sent)
+    return kept, forwarded
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from statistics import quantiles
 from typing import Final, NamedTuple, Self
@@ -25,9 +25,17 @@ NO_ANSWER: Final = 0
 _PAD: Final = {f"member_{number}": "x" * 40 for number in range(8)}
 
 
+class Sort(NamedTuple):
+    """What is sent: in turn for these apps, and each event by its id and number."""
+
+    app_ids: Sequence[str]
+    event: Callable[[str, int], dict[str, object]]
+
+
 class Sent(NamedTuple):
     """One request: the first of its `events` event numbers, when it was due, how long it took and what came back."""
 
+    app_id: str
     first: int
     events: int
     due_s: float
@@ -41,16 +49,35 @@ class Sent(NamedTuple):
         return range(self.first, self.first + self.events)
 
 
-class Load:
-    """Sends `requests_per_s` batches of `events` events to `port`; events are named `NAME-NUMBER`."""
+def _opened(event_id: str, number: int) -> dict[str, object]:
+    return {
+        "event": "opened",
+        "timestamp": TIMESTAMP,
+        "event_id": event_id,
+        "install_id": f"install-{number % 50}",
+        "properties": _PAD,
+    }
 
-    def __init__(self, name: str, port: int, *, requests_per_s: float, events: int) -> None:
+
+OPENED: Final = Sort((APP,), _opened)
+"""Events that become nothing but rows."""
+
+
+class Load:
+    """Sends `requests_per_s` batches of `events` events to `port`; events are named `NAME-NUMBER`.
+
+    `events` may be changed under way.
+    """
+
+    def __init__(self, name: str, port: int, *, requests_per_s: float, events: int, sort: Sort = OPENED) -> None:
         self.name = name
         self.port = port
+        self.events = events
         self.ledger: list[Sent] = []
+        self._sort = sort
         self._pause_s = 1 / requests_per_s
-        self._events = events
         self._next = 0
+        self._requests = 0
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._running: asyncio.Task[None] | None = None
@@ -101,26 +128,19 @@ class Load:
             await asyncio.sleep(max(0.0, due_s - time.monotonic()))
 
     async def _send(self, due_s: float) -> None:
-        first, self._next = self._next, self._next + self._events
+        first, events = self._next, self.events
+        app_id = self._sort.app_ids[self._requests % len(self._sort.app_ids)]
+        self._next, self._requests = first + events, self._requests + 1
         status, stored = NO_ANSWER, ""
         with suppress(OSError, EOFError, TimeoutError, ValueError):
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                status, stored = await self._ask(self._request(first))
-        self.ledger.append(Sent(first, self._events, due_s, time.monotonic() - due_s, status, stored))
+                status, stored = await self._ask(self._request(app_id, range(first, first + events)))
+        self.ledger.append(Sent(app_id, first, events, due_s, time.monotonic() - due_s, status, stored))
 
-    def _request(self, first: int) -> bytes:
-        events = [
-            {
-                "event": "opened",
-                "timestamp": TIMESTAMP,
-                "event_id": self.event_id(number),
-                "install_id": f"install-{number % 50}",
-                "properties": _PAD,
-            }
-            for number in range(first, first + self._events)
-        ]
+    def _request(self, app_id: str, numbers: range) -> bytes:
+        events = [self._sort.event(self.event_id(number), number) for number in numbers]
         body = json.dumps({"events": events}).encode()
-        head = f"POST /events HTTP/1.1\r\nhost: edge\r\nx-app-id: {APP}\r\ncontent-length: {len(body)}\r\n\r\n"
+        head = f"POST /events HTTP/1.1\r\nhost: edge\r\nx-app-id: {app_id}\r\ncontent-length: {len(body)}\r\n\r\n"
         return head.encode() + body
 
     async def _ask(self, request: bytes) -> tuple[int, str]:

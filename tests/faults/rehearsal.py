@@ -12,6 +12,7 @@ import msgspec
 from tests.faults.load import NO_ANSWER, percentiles_ms, statuses
 from tests.faults.scenes import SCENES, TOPIC, small_disk
 from tests.faults.stage import ARRIVE_S, Fault, Figures, Pace, Scene, Stage, brokers, playing
+from tests.faults.tables import markdown
 from tests.faults.watch import Watch
 
 RESTARTS: Final = ("edge stopped", "edge killed")
@@ -148,22 +149,22 @@ COLUMNS: Final = (
 
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as a table in Markdown."""
-    lines = [f"| {' | '.join(COLUMNS)} |", "| --- " * len(COLUMNS) + "|"]
-    for row in rows:
-        errors = ", ".join(f"{status}: {count}" for status, count in row.errors.items()) or "-"
-        cells = (
-            row.scene,
-            f"{row.acknowledged} ({row.spooled} spooled)",
-            str(row.lost),
-            str(row.duplicates),
-            errors,
-            f"{row.p50_ms_during:.0f} / {row.p99_ms_during:.0f}",
-            f"{row.p50_ms_after:.0f} / {row.p99_ms_after:.0f}",
-            f"{row.peak_mib:.0f}",
-            f"{row.recovery_s:.1f}",
-            f"{row.drained_per_s:.0f}",
-            "yes" if row.conserved else "NO",
-            row.note,
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return markdown(COLUMNS, map(_cells, rows))
+
+
+def _cells(row: Row) -> Sequence[object]:
+    errors = ", ".join(f"{status}: {count}" for status, count in row.errors.items()) or "-"
+    return (
+        row.scene,
+        f"{row.acknowledged} ({row.spooled} spooled)",
+        row.lost,
+        row.duplicates,
+        errors,
+        f"{row.p50_ms_during:.0f} / {row.p99_ms_during:.0f}",
+        f"{row.p50_ms_after:.0f} / {row.p99_ms_after:.0f}",
+        round(row.peak_mib),
+        row.recovery_s,
+        round(row.drained_per_s),
+        "yes" if row.conserved else "NO",
+        row.note,
+    )

@@ -1,16 +1,15 @@
 """Plays the scenes of rows one after the other, and compares what was acknowledged with what is in PostgreSQL."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from devservices.postgres import PostgresServer
+from tests.faults.consumer_stage import DatabaseStage
 from tests.faults.row_scenes import ROW_SCENES
-from tests.faults.row_stage import RowScene, RowStage, persisting
-from tests.faults.stage import Stage
+from tests.faults.row_stage import RowScene, persisting
+from tests.faults.tables import markdown
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -28,7 +27,7 @@ class Kept(msgspec.Struct, frozen=True):
     strange: int
     behind: int
     recovery_s: float
-    peak_mib: float
+    peak_mib: int
 
     @property
     def is_good(self) -> bool:
@@ -36,14 +35,7 @@ class Kept(msgspec.Struct, frozen=True):
         return not self.missing and not self.doubled and not self.strange
 
 
-@contextmanager
-def row_staged(stage: Stage) -> Iterator[RowStage]:
-    """Run the database beside what all scenes share."""
-    with PostgresServer(stage.folder / "postgres") as postgres:
-        yield RowStage(stage, postgres)
-
-
-async def rehearse_rows(stage: RowStage, name: str) -> Kept:
+async def rehearse_rows(stage: DatabaseStage, name: str) -> Kept:
     """Play one scene. Raises `AssertionError` where edge or consumers do not come back, or end badly."""
     pace = stage.stage.pace
     async with persisting(stage, name) as rows:
@@ -62,7 +54,7 @@ async def rehearse_rows(stage: RowStage, name: str) -> Kept:
 
 def _kept(rows: RowScene, stored: Sequence[str], recovery_s: float) -> Kept:
     load = rows.scene.load
-    acknowledged, there = frozenset(load.acknowledged()), frozenset(stored)
+    acknowledged, there = rows.expected(), frozenset(stored)
     open_ = frozenset(load.unanswered())
     return Kept(
         scene=rows.scene.name,
@@ -74,7 +66,7 @@ def _kept(rows: RowScene, stored: Sequence[str], recovery_s: float) -> Kept:
         strange=len(there - acknowledged - open_),
         behind=rows.behind,
         recovery_s=recovery_s,
-        peak_mib=rows.consumers.peak_mib,
+        peak_mib=round(rows.consumers.peak_mib),
     )
 
 
@@ -86,8 +78,4 @@ COLUMNS: Final = (
 
 def row_table(kept: Sequence[Kept]) -> str:
     """Return what was kept as a table in Markdown."""
-    lines = [f"| {' | '.join(COLUMNS)} |", "| --- " * len(COLUMNS) + "|"]
-    for each in kept:
-        *cells, recovery_s, peak_mib = msgspec.structs.astuple(each)
-        lines.append(f"| {' | '.join(map(str, cells))} | {recovery_s:.1f} | {peak_mib:.0f} |")
-    return "\n".join(lines)
+    return markdown(COLUMNS, map(msgspec.structs.astuple, kept))

@@ -7,22 +7,17 @@ from typing import Final
 
 import psycopg
 
-from tests.faults.row_stage import RowFault, RowScene
-
-_STRIDE: Final = 37
-"""Rows by which the moments of kills move on from one to the next; no multiple of what a request brings."""
-
-
-async def database_killed(rows: RowScene) -> None:
-    """PostgreSQL crashes, with all its processes, and comes back on its data."""
-    rows.scene.breaks()
-    await asyncio.to_thread(rows.postgres.kill)
-    await asyncio.sleep(rows.scene.stage.pace.hold_s)
-    await asyncio.to_thread(rows.postgres.restart)
-    await rows.mends()
+from tests.faults.consumer_scenes import (
+    ConsumerFault,
+    consumer_killed,
+    consumers_rebalanced,
+    database_killed,
+    kafka_paused,
+)
+from tests.faults.consumer_stage import ConsumerScene
 
 
-async def database_slow(rows: RowScene) -> None:
+async def database_slow(rows: ConsumerScene) -> None:
     """Nothing can be written for a while; in the full form longer than a consumer waits for one batch."""
     with _locked(rows.owner_dsn):
         rows.scene.breaks()
@@ -30,49 +25,7 @@ async def database_slow(rows: RowScene) -> None:
     await rows.mends()
 
 
-async def kafka_paused(rows: RowScene) -> None:
-    """All brokers freeze, longer than the group waits for a member; the edge spools meanwhile."""
-    rows.scene.breaks()
-    await rows.scene.stage.pause()
-    await asyncio.sleep(rows.scene.stage.pace.pause_s)
-    await rows.scene.stage.resume()
-    await rows.mends()
-
-
-async def consumer_killed(rows: RowScene) -> None:
-    """SIGKILL under load, again and again: in turn after some rows, and with the first records just taken."""
-    rows.scene.breaks()
-    number = 0
-    for kill in range(rows.scene.stage.pace.kills):
-        if kill % 2 == 0:
-            await rows.grow(1 + kill * _STRIDE)
-        members = await rows.members(1)
-        await rows.consumers.kill(number)
-        number = await rows.consumers.start()
-        await rows.members(1, without=members)
-    await rows.mends()
-
-
-async def consumers_rebalanced(rows: RowScene) -> None:
-    """Three consumers share the partitions: one joins late, one is stopped, one is killed, one joins again."""
-    rows.scene.breaks()
-    first, second = 0, await rows.consumers.start()
-    await rows.members(2)
-    await rows.grow(_STRIDE)
-    await rows.consumers.start()
-    await rows.members(3)
-    await rows.grow(_STRIDE)
-    await rows.consumers.stop(first)
-    await rows.members(2)
-    await rows.grow(_STRIDE)
-    await rows.consumers.kill(second)
-    await rows.members(1)
-    await rows.consumers.start()
-    await rows.members(2)
-    await rows.mends()
-
-
-ROW_SCENES: Final[dict[str, RowFault]] = {
+ROW_SCENES: Final[dict[str, ConsumerFault]] = {
     "database killed": database_killed,
     "database slow": database_slow,
     "Kafka paused": kafka_paused,

@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from devservices.kafka import KafkaCluster
 from ingest.transport.sealed import SealKeys
-from tests.faults.load import Load
+from tests.faults.load import OPENED, Load, Sort
 from tests.faults.proxy import SlowProxy
 from tests.faults.watch import Watch
 from tests.integration.edge import figures, memory, registry
@@ -160,12 +160,21 @@ def is_drained(told: Figures) -> bool:
 
 @asynccontextmanager
 async def playing(
-    stage: Stage, name: str, *, data_dir: Path | None = None, settings: dict[str, str] | None = None
+    stage: Stage,
+    name: str,
+    *,
+    data_dir: Path | None = None,
+    settings: Mapping[str, str] | None = None,
+    apps: Mapping[str, str] | None = None,
+    sort: Sort = OPENED,
 ) -> AsyncIterator[Scene]:
-    """Start an edge with a spool of its own and put it under load; the load ends with the block, the edge too."""
+    """Start an edge with a spool of its own and provide a load of a `sort`; the edge ends with the block.
+
+    `apps` is the setting of its registry; without one it knows the app of `OPENED`.
+    """
     folder = stage.folder / name.replace(" ", "-")
     env = {
-        **registry(folder),
+        **(apps or registry(folder)),
         "INGEST_KAFKA_BOOTSTRAP": stage.cluster.bootstrap,
         "INGEST_TOPIC_PREFIX": PREFIX,
         "INGEST_SPOOL_KEY": SealKeys.generate(),
@@ -175,7 +184,7 @@ async def playing(
     service = await asyncio.to_thread(lambda: ServiceProcess(env, folder=folder))
     pace = stage.pace
     port = int(service.settings["INGEST_PORT"])
-    load = Load(name.replace(" ", "-"), port, requests_per_s=pace.requests_per_s, events=pace.events)
+    load = Load(name.replace(" ", "-"), port, requests_per_s=pace.requests_per_s, events=pace.events, sort=sort)
     scene = Scene(stage, name, service, load, Path(env["INGEST_DATA_DIR"]))
     try:
         await scene.until(is_drained, "the edge begins well")

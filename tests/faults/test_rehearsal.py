@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.faults.consumer_stage import DatabaseStage, with_database
 from tests.faults.rehearsal import rehearse, staged, table
-from tests.faults.row_rehearsal import rehearse_rows, row_staged, row_table
-from tests.faults.row_stage import RowStage
+from tests.faults.row_rehearsal import rehearse_rows, row_table
 from tests.faults.stage import Pace, Stage
 
 SHORT = Pace(before_s=1, hold_s=2.5, pause_s=4, lock_s=2, after_s=1, requests_per_s=40, events=5, kills=2)
@@ -36,9 +36,9 @@ def stage(
 
 
 @pytest.fixture(scope="module")
-def rows(stage: Stage, postgres_programs: None) -> Iterator[RowStage]:  # noqa: ARG001 - needed first
+def rows(stage: Stage, postgres_programs: None) -> Iterator[DatabaseStage]:  # noqa: ARG001 - needed first
     """Provide a database beside the brokers."""
-    with row_staged(stage) as rows:
+    with with_database(stage) as rows:
         yield rows
 
 
@@ -58,7 +58,9 @@ def test_nothing_acknowledged_is_lost(stage: Stage, caplog: pytest.LogCaptureFix
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", KEPT_SCENES)
-def test_every_acknowledged_event_is_a_row_once(rows: RowStage, name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_acknowledged_event_is_a_row_once(
+    rows: DatabaseStage, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """Whatever is broken between Kafka and the rows: nothing acknowledged is missing, nothing is doubled."""
     caplog.set_level(logging.CRITICAL, "aiokafka")
     kept = asyncio.run(rehearse_rows(rows, name))

@@ -23,9 +23,10 @@ IDLE_S = 0.5
 class Reader:
     """One source of the group, and the values that it was handed out."""
 
-    def __init__(self, world: KafkaWorld) -> None:
+    def __init__(self, world: KafkaWorld, *, finishes: bool = False) -> None:
         source = world.source(Topic.EVENTS, GROUP)
         assert isinstance(source, KafkaSource)
+        source._finishes = finishes
         self.source = source
         self.values: list[bytes] = []
 
@@ -42,9 +43,9 @@ class Reader:
 
 
 @asynccontextmanager
-async def reading(world: KafkaWorld) -> AsyncIterator[Reader]:
+async def reading(world: KafkaWorld, *, finishes: bool = False) -> AsyncIterator[Reader]:
     """Start a source and close it at the end."""
-    reader = Reader(world)
+    reader = Reader(world, finishes=finishes)
     await reader.source.start()
     try:
         yield reader
@@ -77,6 +78,38 @@ def test_a_member_that_was_away_too_long_goes_on(kafka: KafkaCluster, topic_pref
             await publisher.close()
 
     assert asyncio.run(play()) == sent
+
+
+def test_what_is_at_hand_is_finished_before_others_have_its_partitions(kafka: KafkaCluster, topic_prefix: str) -> None:
+    """Another member that joins is handed out nothing meanwhile, and nothing of it later."""
+    world = KafkaWorld(kafka.bootstrap, topic_prefix)
+    sent = {b"%d" % number for number in range(40)}
+
+    async def play() -> tuple[bool, list[bytes]]:
+        publisher = world.publisher()
+        await publisher.start()
+        try:
+            await publisher.publish(Topic.EVENTS, [Record(value, value) for value in sent], 5)
+            async with reading(world, finishes=True) as busy:
+                await busy.take_until(lambda: set(busy.values) == sent)
+                other = Reader(world, finishes=True)
+                coming = asyncio.create_task(other.source.start())
+                assert busy.source._consumer is not None
+                members = busy.source._consumer._subscription
+                async with asyncio.timeout(WAIT_S):
+                    while not members.reassignment_in_progress:  # noqa: ASYNC110 - the client tells nobody
+                        await asyncio.sleep(0.01)
+                waited = not coming.done()
+                await busy.source.commit()
+                await asyncio.gather(coming, busy.take())
+                await asyncio.gather(other.take(), busy.take())
+                await other.source.close()
+                assert len(busy.values) == len(sent)
+                return waited, other.values
+        finally:
+            await publisher.close()
+
+    assert asyncio.run(play()) == (True, [])
 
 
 def test_a_consumer_whose_own_work_ended_is_replaced(kafka: KafkaCluster, topic_prefix: str) -> None:

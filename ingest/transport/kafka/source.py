@@ -1,11 +1,12 @@
 """Read a topic from Kafka as a consumer group, or without one from its beginning."""
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import structlog
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from ingest.transport.contract import Delivered, Topic, Unavailable
@@ -19,6 +20,9 @@ METADATA_AGE_MS: Final = 5_000
 COMMIT_S: Final = 5.0
 """Longest wait for a commit: the client itself would try until the brokers are back, and keep a stop waiting."""
 
+FINISH_S: Final = 5.0
+"""Longest wait for records at hand before partitions are given to others: the group waits for a member for 10 s."""
+
 CLOSE_S: Final = 5.0
 _POSITION_S: Final = 1.0
 
@@ -28,7 +32,8 @@ _log = structlog.get_logger(__name__)
 class KafkaSource:
     """A `Source` over one aiokafka consumer; with `group` None nothing is committed. `oldest` says where it begins.
 
-    With `delete_done` what the group has committed is deleted behind it, so that nobody can read it any more.
+    With `delete_done` what the group has committed is deleted behind it, so that nobody can read it any more. With
+    `finishes` partitions are given to others only once what was polled is committed, for as long as the group can wait.
     """
 
     def __init__(
@@ -40,6 +45,7 @@ class KafkaSource:
         group: str | None,
         oldest: bool = True,
         delete_done: bool = False,
+        finishes: bool = False,
     ) -> None:
         self._connection = connection
         self._name = name
@@ -47,6 +53,8 @@ class KafkaSource:
         self._group = group
         self._oldest = oldest
         self._delete_done = delete_done
+        self._finishes = finishes
+        self._at_rest = asyncio.Event()
         self._consumer: AIOKafkaConsumer | None = None
         self._forgetter: Forgetter | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -56,14 +64,15 @@ class KafkaSource:
 
         Raises `Unavailable` where the brokers do not answer or do not have the topic.
         """
+        self._at_rest.set()
         consumer = AIOKafkaConsumer(
-            self._name,
             group_id=self._group,
             enable_auto_commit=False,
             auto_offset_reset="earliest" if self._oldest else "latest",
             metadata_max_age_ms=METADATA_AGE_MS,
             **self._connection.arguments(),
         )
+        consumer.subscribe([self._name], listener=_Finishing(self._at_rest) if self._finishes else None)
         try:
             found = await topic_exists(self._connection, self._name)
             if found:
@@ -84,6 +93,7 @@ class KafkaSource:
         if self._consumer is None:
             await self.start()
         assert self._consumer is not None
+        self._at_rest.set()
         try:
             found = await self._consumer.getmany(timeout_ms=wait_ms, max_records=records_max)
         except KafkaError as error:
@@ -96,6 +106,8 @@ class KafkaSource:
                 raise
             await self._leave()
             raise Unavailable("the consumer's own work was cancelled") from error  # by itself, in a rebalance
+        if found:
+            self._at_rest.clear()
         return [
             Delivered(
                 self._topic,
@@ -121,10 +133,12 @@ class KafkaSource:
             async with asyncio.timeout(COMMIT_S):
                 await self._consumer.commit()
         except (CommitFailedError, IllegalStateError):
+            self._at_rest.set()
             _log.info("position_passed_on")
         except (KafkaError, OSError, TimeoutError) as error:
             raise Unavailable(f"the position was not kept: {type(error).__name__}") from error
         else:
+            self._at_rest.set()
             if self._forgetter is not None:
                 self._forgetter.due()
 
@@ -156,6 +170,7 @@ class KafkaSource:
         """End the consumer; a further poll begins with a new one."""
         if self._consumer is None:
             return
+        self._at_rest.set()
         ending = asyncio.create_task(self._consumer.stop())
         self._consumer = None
         self._ending.add(ending)
@@ -166,3 +181,19 @@ class KafkaSource:
         self._ending.discard(ending)
         if not ending.cancelled() and ending.exception() is not None:
             _log.debug("consumer_ended_badly", error=ending.exception())
+
+
+class _Finishing(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Keeps partitions until nothing of them is at work, so that two members do not work on the same records."""
+
+    def __init__(self, at_rest: asyncio.Event) -> None:
+        self._at_rest = at_rest
+
+    async def on_partitions_revoked(self, _: Collection[TopicPartition]) -> None:
+        """Wait, as long as the group does not go on without this member."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_S):
+                await self._at_rest.wait()
+
+    async def on_partitions_assigned(self, _: Collection[TopicPartition]) -> None:
+        """Do nothing."""

@@ -64,6 +64,20 @@ def test_after_48_hours_a_copy_counts_again(platforms: FakePlatforms, client: Cl
     assert list(platforms.ledger.times().values()) == [3]
 
 
+def test_it_is_known_when_an_event_was_taken(platforms: FakePlatforms, client: Client, clock: Clock) -> None:
+    """Each time, also of those that count once; an event that came once has one time."""
+    begun_ms = int(clock.now_s * 1000)
+    client.meta(web_event("e-1"))
+    clock.now_s += 1
+    client.meta(web_event("e-1"), web_event("e-2"))
+
+    assert platforms.ledger.takes_ms() == {
+        Key(Platform.META, DATASET, "ViewContent", "e-1"): [begun_ms, begun_ms + 1000],
+        Key(Platform.META, DATASET, "ViewContent", "e-2"): [begun_ms + 1000],
+    }
+    assert platforms.ledger.takes_ms(Platform.TIKTOK) == {}
+
+
 def test_a_refused_call_leaves_no_trace_in_what_was_taken(platforms: FakePlatforms, client: Client) -> None:
     """An event that came with a bad one may come again."""
     client.meta(web_event("e-1"), web_event("e-2", event_time=0))

@@ -69,6 +69,20 @@ def test_pauses_grow_up_to_a_bound_and_end_with_a_success() -> None:
     assert told(one) == (State.HEALTHY, "", WIDTH_MAX)
 
 
+def test_calls_that_fail_together_pause_once() -> None:
+    """However many were under way when a platform went away, the first pause is the shortest one."""
+    clock = FakeClock()
+    one = destination(clock)
+    for _ in range(WIDTH_MAX):
+        one.failed("http_503")
+    clock.advance(PAUSE_MIN_MS - 1)
+    before = told(one)
+    clock.advance(1)
+
+    assert before == (State.PAUSED, "http_503", 0)
+    assert told(one) == (State.PAUSED, "http_503", 1)
+
+
 def test_only_another_token_ends_the_pause_of_a_dead_one() -> None:
     """The same token is tried again after the pause, another one at once."""
     clock = FakeClock()

@@ -148,6 +148,21 @@ def test_there_is_an_end_to_what_is_parked() -> None:
     assert len(stage.waiting) == 2
 
 
+def test_what_is_parked_again_takes_no_more_room() -> None:
+    """However often it was tried without success, what comes still has the room that is left."""
+    stage = Stage(parked_max=2)
+    stage.world.meta.answers = [Dead("190")] * 4
+    stage.run(record("e-1"))
+    for _ in range(2):
+        stage.world.clock.advance(61_000)
+        stage.look()
+
+    stage.run(record("e-2"))
+
+    assert stage.world.outcomes() == {}
+    assert len(stage.waiting) == 2
+
+
 def test_nothing_is_done_where_parking_fails() -> None:
     """Then the same records are taken again."""
     stage = Stage()
