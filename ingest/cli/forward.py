@@ -12,7 +12,7 @@ import msgspec
 import psycopg
 
 from ingest.cli.environment import read_settings
-from ingest.cli.store import as_json, ask
+from ingest.cli.store import as_json, ask, with_database
 from ingest.cli.table import print_table
 from ingest.consume.loop import Brake
 from ingest.control.forward_status import DestinationStatus, forward_status
@@ -66,6 +66,7 @@ async def _forward(settings: Settings, log: Log) -> None:
         stack.push_async_callback(parts.registry.close)
         await parts.registry.start()
         stack.push_async_callback(parts.caller.close)
+        await parts.tokens.start()
         stack.push_async_callback(parts.publisher.close)
         await parts.publisher.start()
         if parts.forgetting is not None:
@@ -105,7 +106,8 @@ def test_(*, app_id: str, platform: str, test_code: str, as_json: bool) -> None:
     """Send one synthetic event as a test, and show what the platform answers."""
     from ingest.wiring.forward_try import try_forward  # noqa: PLC0415 - as above
 
-    tried = asyncio.run(try_forward(read_settings("tool"), app_id, Platform(platform), test_code))
+    settings = read_settings("tool")
+    tried = with_database(lambda database: try_forward(database, settings, app_id, Platform(platform), test_code))
     if as_json:
         click.echo(msgspec.json.encode(tried))
     else:

@@ -13,7 +13,7 @@ from ingest.forward.job import Job, happened_at_ms
 from ingest.forward.outcome import Skip
 from ingest.forward.person import Person, complete
 from ingest.forward.platforms.contract import Facts, PlatformApi
-from ingest.registry.model import App
+from ingest.registry.model import App, Kills
 from ingest.registry.snapshot import Snapshot
 
 
@@ -57,11 +57,15 @@ def standing(
     forward = app.forward.meta if platform is Platform.META else app.forward.tiktok
     if forward is None or not forward.enabled:
         return Skip.PLATFORM_OFF
-    kills = snapshot.kills
-    if kills.global_ or app.kill_switch or app.organization_id in kills.organizations or platform in kills.platforms:
+    if is_killed(app, platform, snapshot.kills):
         return KILLED
     token = tokens.of(app_id, platform)
     return token if isinstance(token, Hold) else Open(app, apis[platform], token)
+
+
+def is_killed(app: App, platform: Platform, kills: Kills) -> bool:
+    """Tell whether a switch is on that concerns this app at this platform."""
+    return kills.global_ or app.kill_switch or app.organization_id in kills.organizations or platform in kills.platforms
 
 
 def shape(job: Job, to: Open, person: Person, now_ms: int) -> bytes | Skip:

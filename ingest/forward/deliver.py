@@ -89,6 +89,8 @@ class Delivery:
         backoff_ms = BACKOFF_MS
         jobs = [each.job for each in ready]
         while True:
+            if not await self._pause(trip, trip.destination.asked_ms()):
+                return jobs
             to = trip.standing()
             if not isinstance(to, Open) or trip.room() == 0:
                 return jobs
@@ -109,12 +111,19 @@ class Delivery:
                     trip.destination.stopped(code, to.token)
                     return jobs
                 case Later(code, after_s, throttled):
-                    trip.destination.failed(code, throttled=throttled)
-                    pause_ms = max((after_s or 0) * 1000, backoff_ms * (0.5 + self._jitter()))
-                    if self._clock.monotonic_ms() + pause_ms > trip.until_ms:
+                    trip.destination.failed(code, throttled=throttled, after_s=after_s)
+                    pause_ms = max(trip.destination.asked_ms(), backoff_ms * (0.5 + self._jitter()))
+                    if not await self._pause(trip, pause_ms):
                         return jobs
-                    await self._sleep(pause_ms / 1000)
                     backoff_ms *= 2
+
+    async def _pause(self, trip: Trip, pause_ms: float) -> bool:
+        """Wait, unless the time there is would end before; tell whether it was waited."""
+        if self._clock.monotonic_ms() + pause_ms > trip.until_ms:
+            return pause_ms == 0
+        if pause_ms:
+            await self._sleep(pause_ms / 1000)
+        return True
 
 
 def _keys(ready: Sequence[Ready]) -> list[Key]:

@@ -47,6 +47,7 @@ class Destination:
         self._refusals = 0
         self._pauses = 0
         self._paused_until_ms: int | None = None
+        self._asked_until_ms: int | None = None
 
     @property
     def state(self) -> State:
@@ -72,6 +73,10 @@ class Destination:
             return self._width
         return int(probing and self._clock.monotonic_ms() >= self._paused_until_ms)
 
+    def asked_ms(self) -> int:
+        """Return for how long no call may begin, because the platform has asked for that."""
+        return max(0, (self._asked_until_ms or 0) - self._clock.monotonic_ms())
+
     def taken(self) -> None:
         """Note that a call was accepted."""
         self.last_success_ms = self._clock.now_ms()
@@ -88,8 +93,14 @@ class Destination:
             self._refusals = 0
             self._pause(f"refuses_all:{code}", self._growing_ms())
 
-    def failed(self, code: str, *, throttled: bool = False) -> None:
-        """Note that a call may succeed later. Calls that were under way when a pause began do not make it longer."""
+    def failed(self, code: str, *, throttled: bool = False, after_s: float | None = None) -> None:
+        """Note that a call may succeed later, after `after_s` where the platform tells that.
+
+        Calls that were under way when a pause began do not make it longer.
+        """
+        if after_s is not None:
+            asked_until_ms = self._clock.monotonic_ms() + round(after_s * 1000)
+            self._asked_until_ms = max(asked_until_ms, self._asked_until_ms or asked_until_ms)
         self._trouble = code
         if self._paused_until_ms is not None and self._clock.monotonic_ms() < self._paused_until_ms:
             return
@@ -104,10 +115,9 @@ class Destination:
         self._pause(code, DEAD_PAUSE_MS)
 
     def sees(self, token: str) -> None:
-        """Note the token that would be used: another one than that which was refused ends the pause, call by call."""
+        """Note the token that would be used: another one than that which was refused ends the pause."""
         if self._dead_token not in {None, token}:
             self._dead_token = self._paused_until_ms = None
-            self._width = 1
 
     def _growing_ms(self) -> int:
         self._pauses += 1

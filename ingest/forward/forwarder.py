@@ -72,7 +72,10 @@ class Forwarder:
     def may_try(self, app_id: str, platform: Platform) -> bool:
         """Tell whether anything could be sent there now by who is probing, or would be skipped."""
         to = self._standing(app_id, platform)
-        return isinstance(to, Skip) or self._destination(app_id, platform, to).room(probing=True) > 0
+        if isinstance(to, Skip):
+            return True
+        destination = self._destination(app_id, platform, to)
+        return destination.room(probing=True) > 0 and destination.asked_ms() == 0
 
     async def _ready(
         self, by_destination: Mapping[tuple[str, Platform], list[Job]], *, probing: bool

@@ -15,11 +15,12 @@ from ingest.db.queries.destinations import DestinationSeen, forget_worker, keep_
 from ingest.forward.backlog import Backlog
 from ingest.forward.decide import KILLED, UNKNOWN_NOW
 from ingest.forward.destination import Destination
+from ingest.forward.tokens import VAULT_AWAY
 from ingest.registry.snapshot import Snapshot
 
 EVERY_S: Final = 2.0
 
-SILENT: Final = (KILLED.reason, UNKNOWN_NOW.reason)
+SILENT: Final = (KILLED.reason, UNKNOWN_NOW.reason, VAULT_AWAY.reason)
 """Reasons of which operators know already, or will know by other means: nothing is told of them."""
 
 _log = structlog.get_logger(__name__)

@@ -15,7 +15,7 @@ from ingest.vault.tokens import Tokens
 LOOK_S: Final = 3.0
 
 _HOLDS: Final = {reason: Hold(reason.value) for reason in NoToken}
-_AWAY: Final = Hold("vault_away")
+VAULT_AWAY: Final = Hold("vault_away")
 
 _log = structlog.get_logger(__name__)
 
@@ -31,9 +31,16 @@ class VaultTokens:
     def of(self, app_id: str, platform: Platform) -> str | Hold:
         """See `Tokens.of`."""
         if not self._looked:
-            return _AWAY
+            return VAULT_AWAY
         token = self._tokens.get(app_id, platform)
         return _HOLDS[token] if isinstance(token, NoToken) else token.reveal()
+
+    async def start(self) -> None:
+        """Look for the first time, so that nothing waits for a token that is there; unless the vault is away."""
+        try:
+            await self.look()
+        except DatabaseAway as error:
+            _log.warning("vault_away", error=error)
 
     async def look(self) -> bool:
         """Take over what has changed; return whether anything has. Raises `DatabaseAway`."""

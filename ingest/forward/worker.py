@@ -20,7 +20,8 @@ _log = structlog.get_logger(__name__)
 class ForwardWorker:
     """Runs all lanes until `stop`; `beside` runs with them until it is cancelled.
 
-    `fates` tells how many conversions have ended how.
+    `fates` tells how many conversions have ended how. Whatever ends by an error ends all of it: a process that looks
+    alive and cannot do its work helps nobody.
     """
 
     def __init__(
@@ -42,13 +43,19 @@ class ForwardWorker:
     async def run(self) -> None:
         """Forward until `stop`. Raises `Brake`."""
         _log.info("started")
+        lanes = asyncio.ensure_future(self._lanes.run())
         beside = [asyncio.ensure_future(work()) for work in (self._tell, self._reporter.run, *self._beside)]
         try:
-            await self._lanes.run()
-        finally:
+            await asyncio.wait({lanes, *beside}, return_when=asyncio.FIRST_COMPLETED)
+            self._lanes.stop()
+            await lanes
             for task in beside:
+                if task.done():
+                    task.result()
+        finally:
+            for task in (lanes, *beside):
                 task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            await asyncio.gather(lanes, *beside, return_exceptions=True)
             with contextlib.suppress(DatabaseAway):
                 await self._reporter.report()
                 await self._reporter.close()

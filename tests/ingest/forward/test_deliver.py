@@ -13,7 +13,7 @@ from ingest.forward.deliver import EVENTS_MAX
 from ingest.forward.destination import WIDTH_MAX
 from ingest.forward.outcome import Fate, Outcome
 from ingest.forward.platforms.contract import Call, Later, PlatformApi, Refused, Verdict
-from tests.ingest.forward.world import World, job
+from tests.ingest.forward.world import World, app, job
 
 REFUSED = Outcome(Fate.REFUSED, "100")
 SENT = Outcome(Fate.SENT)
@@ -56,6 +56,22 @@ def test_the_platform_may_ask_for_a_longer_pause() -> None:
     world.meta.answers = [Later("4", after_s=60.0, throttled=True)]
     assert world.forward([job("e-2")]) == [job("e-2")]
     assert world.slept == [2.0]
+
+
+def test_a_pause_that_the_platform_asks_for_is_one_for_all() -> None:
+    """What comes meanwhile for the same destination waits too, another destination does not; then all is sent."""
+    world = World()
+    world.apps["app_b"] = app("app_b")
+    world.meta.answers = [Later("http_503", after_s=30.0)]
+    first, second, other = job(), job("e-2"), job("e-3", app_id="app_b")
+
+    assert world.forward([first]) == [first]
+    assert world.forward([second, other]) == [second]
+    assert world.meta.calls == [["e-1"], ["e-3"]]
+    world.clock.advance(26_000)
+    assert world.forward([first, second]) == []
+    assert world.slept == [4.0]
+    assert sorted(world.meta.taken) == ["e-1", "e-2", "e-3"]
 
 
 def test_one_event_refused_again_and_again_is_no_fault_of_the_events() -> None:

@@ -93,7 +93,7 @@ def test_only_another_token_ends_the_pause_of_a_dead_one() -> None:
     one.sees("new")
 
     assert before == (State.PAUSED, "190", 0)
-    assert told(one) == (State.DEGRADED, "190", 1)
+    assert told(one) == (State.DEGRADED, "190", WIDTH_MAX)
     one.stopped("190", "new")
     clock.advance(DEAD_PAUSE_MS)
     assert told(one) == (State.PAUSED, "190", 1)
@@ -122,3 +122,16 @@ def test_what_is_held_is_not_even_tried() -> None:
 
     assert held == (State.PAUSED, "killed", 0)
     assert told(one) == (State.DEGRADED, "timeout", WIDTH_MAX)
+
+
+def test_the_longest_pause_that_was_asked_for_counts() -> None:
+    """Answers to several calls at once may ask for different ones; a failure that asks for none ends none."""
+    clock = FakeClock()
+    one = destination(clock)
+    asked = [one.asked_ms()]
+    for after_s in (3.0, 2.0, None):
+        one.failed("http_503", after_s=after_s)
+        asked.append(one.asked_ms())
+    clock.advance(3_000)
+
+    assert [*asked, one.asked_ms()] == [0, 3_000, 3_000, 3_000, 0]

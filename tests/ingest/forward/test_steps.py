@@ -105,6 +105,24 @@ def test_a_failed_try_keeps_its_first_time() -> None:
     assert msgspec.json.decode(stage.waiting[0].value, type=Parked).begun_at_ms == begun
 
 
+def test_what_the_platform_wants_later_is_not_opened_before() -> None:
+    """However often it is looked at meanwhile; then it is sent."""
+    stage = Stage()
+    stage.world.meta.answers = [Later("http_503", after_s=600.0)]
+    stage.run(record())
+    before = [Record(each.key, each.value) for each in stage.waiting]
+    for _ in range(5):
+        stage.world.clock.advance(118_000)
+        stage.look()
+    assert [Record(each.key, each.value) for each in stage.waiting] == before
+    assert stage.run(record("e-2")) == []
+    assert len(stage.world.meta.calls) == 1
+
+    stage.world.clock.advance(10_000)
+    stage.look()
+    assert sorted(stage.world.meta.taken) == ["e-1", "e-2"]
+
+
 def test_what_waits_too_long_expires() -> None:
     """Killed or not, it ends by itself, once, and is counted."""
     stage = Stage()
@@ -171,6 +189,7 @@ def test_nothing_is_done_where_parking_fails() -> None:
 
     with pytest.raises(Away):
         stage.run(record())
+    stage.world.clock.advance(60_000)
     assert stage.run(record()) == []
     assert stage.world.meta.taken == ["e-1"]
 
