@@ -5,8 +5,10 @@ import hashlib
 import json
 import subprocess
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -14,11 +16,19 @@ from aiokafka import AIOKafkaConsumer
 
 from devservices.platforms.fake import FakePlatforms
 from devservices.platforms.names import Platform
+from ingest import conversion
+from ingest.control.organizations import create_app, create_organization, create_project
+from ingest.db.database import Connection
+from ingest.registry.document import read_options
+from ingest.setting import Secret
 from ingest.transport.sealed import SealKeys
+from ingest.vault.changes import put
+from ingest.vault.seal import Place
 from tests.integration.edge import run_command
 from tests.integration.partner import Store
 from tests.journey.caller import Answer, Caller
 from tests.journey.waiting import until
+from tests.support.control import KIM, operate
 from tests.support.program import Program
 from tests.support.rows import ask
 from tests.support.service import ServiceProcess
@@ -51,6 +61,23 @@ class Shop(NamedTuple):
     tokens: dict[Platform, str]
 
 
+def _options(name: str) -> str:
+    return _OPTIONS.format(name=name, dataset=_dataset(name), pixel=_pixel(name))
+
+
+def _dataset(name: str) -> str:
+    return f"{int.from_bytes(name.encode()):010d}"
+
+
+def _pixel(name: str) -> str:
+    return f"{name.upper()}PIXEL"
+
+
+def _shop(organization: str, project: str, name: str) -> Shop:
+    tokens = {platform: f"{platform}-token-of-{name}" for platform in Platform}
+    return Shop(organization, project, f"app_{name}", _dataset(name), _pixel(name), tokens)
+
+
 class Operator(NamedTuple):
     """Somebody at the command line. `folder` is for files; `platforms` get to know each token that is handed in."""
 
@@ -71,22 +98,39 @@ class Operator(NamedTuple):
         return json.loads(done.stdout)
 
     def shop(self, name: str) -> Shop:
-        """Make an app and all that belongs to it."""
-        dataset, pixel = f"{sum(name.encode()):010d}", f"{name.upper()}PIXEL"
+        """Make an app and all that belongs to it, by commands."""
         path = self.folder / f"{name}.toml"
-        path.write_text(_OPTIONS.format(name=name, dataset=dataset, pixel=pixel), encoding="utf-8")
+        path.write_text(_options(name), encoding="utf-8")
         organization = self.told("orgs", "create", "--name", name, "--contact", CONTACT)["id"]
         project = self.told("projects", "create", "--org", organization, "--name", name)["id"]
         options = ("--id", f"app_{name}", "--options", str(path))
-        app = self.told("apps", "create", "--project", project, "--name", name, *options)["id"]
-        shop = Shop(organization, project, app, dataset, pixel, {each: f"{each}-token-of-{name}" for each in Platform})
+        self.told("apps", "create", "--project", project, "--name", name, *options)
+        shop = _shop(organization, project, name)
         for platform, token in shop.tokens.items():
             self.hand_in("put", shop, platform, token)
         return shop
 
+    def shops(self, *names: str) -> list[Shop]:
+        """Make apps as `shop` does, by what is behind the commands: a process for each step takes its time."""
+        return [operate(self.store.owner, partial(self._made, name)) for name in names]
+
+    async def _made(self, name: str, connection: Connection) -> Shop:
+        organization = await create_organization(connection, name, CONTACT, KIM)
+        project = await create_project(connection, organization, name, KIM)
+        options = read_options(tomllib.loads(_options(name)))
+        await create_app(connection, project, name, KIM, app_id=f"app_{name}", options=options)
+        shop, keys = _shop(organization, project, name), SealKeys.parse(self.vault_key)
+        for platform, token in shop.tokens.items():
+            self._admit(shop, platform, token)
+            await put(connection, keys, Place(shop.app, conversion.Platform(platform)), Secret(token), KIM)
+        return shop
+
+    def _admit(self, shop: Shop, platform: Platform, token: str) -> None:
+        self.platforms.access.admit(platform, token, shop.dataset if platform is Platform.META else shop.pixel)
+
     def hand_in(self, how: str, shop: Shop, platform: Platform, token: str) -> None:
         """Have the platform know a token, and put it into the vault."""
-        self.platforms.access.admit(platform, token, shop.dataset if platform is Platform.META else shop.pixel)
+        self._admit(shop, platform, token)
         self.told("vault", how, "--app", shop.app, "--platform", platform, stdin=token)
 
     def destinations(self, app: str) -> dict[str, tuple[str, str]]:

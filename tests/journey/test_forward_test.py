@@ -28,7 +28,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory, superuser_dsn: str) -> Iter
 @pytest.fixture(scope="module")
 def shop(shared: Operator) -> Shop:
     """Provide an app that forwards to both platforms; it stays as it is."""
-    return shared.shop("house")
+    (shop,) = shared.shops("house")
+    return shop
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_an_event_is_taken_as_a_test(operator: Operator, shop: Shop, platform: P
 
 def test_a_source_for_apps_gets_an_event_in_an_app(operator: Operator) -> None:
     """What happens on a page would not be taken there."""
-    shop = operator.shop("app")
+    (shop,) = operator.shops("app")
     change(operator, shop, '[forward.tiktok]\nevent_source = "app"\nstore_app_id = "id1"\nevent_source_id = "APPPIXEL"')
     code, _, said = tried(operator, shop.app, "tiktok")
 
@@ -103,7 +104,7 @@ def test_what_is_not_taken_is_one_line(
 
 def test_what_is_not_ready_is_one_line(operator: Operator) -> None:
     """Without an app, options, a token or its key, or with a kill switch on, nothing is sent."""
-    shop = operator.shop("garden")
+    (shop,) = operator.shops("garden")
 
     def line(app: str = shop.app) -> str:
         code, out, (said,) = tried(operator, app, "meta")

@@ -23,7 +23,7 @@ def test_what_waited_is_sent_at_once(tmp_path: Path, superuser_dsn: str) -> None
     """Its first records do not find a process that knows no tokens yet: nothing is parked, and nobody is alarmed."""
     with open_store(superuser_dsn) as store, FakePlatforms() as platforms:
         operator = Operator(store, platforms, tmp_path, SealKeys.generate())
-        shop = operator.shop("house")
+        (shop,) = operator.shops("house")
         log = {"INGEST_SPOOL_KEY": SealKeys.generate(), "INGEST_DATA_DIR": str(tmp_path / "data")}
         event = {"event": "sign_up", "timestamp": now(), "platform": "web", "url": "https://house.example/"}
         body = {"app_id": shop.app, "events": [{**event, "event_id": "e-1", "app_user_id": "ann"}]}

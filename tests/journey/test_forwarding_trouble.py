@@ -1,7 +1,7 @@
 """Forwarding in trouble: a dead token, a kill switch, an erasure meanwhile. What waits is sealed, and all goes on."""
 
+import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -22,31 +22,36 @@ WAITING: Final = {"app_user_id": "ann", "platform": "android", "os_version": "14
 """What somebody's purchase tells, who must not be read of while it waits."""
 
 
-@pytest.fixture
-def operator(tmp_path: Path, superuser_dsn: str) -> Iterator[Operator]:
-    """Provide an operator of a database and platforms of a test's own; nothing improper must ever arrive there."""
+NAMES: Final = ("house", "garden", "hotel", "school", "yard")
+"""Shops of the tests here, each in one of them alone."""
+
+
+@pytest.fixture(scope="module")
+def running(
+    tmp_path_factory: pytest.TempPathFactory, kafka: KafkaCluster, superuser_dsn: str
+) -> Iterator[tuple[Stage, dict[str, Shop]]]:
+    """Provide all processes at work, and shops by name; nothing improper must ever arrive at the platforms."""
+    folder, prefix = tmp_path_factory.mktemp("stage"), f"t{uuid.uuid4().hex[:12]}."
     with open_store(superuser_dsn) as store, FakePlatforms() as platforms:
-        yield Operator(store, platforms, tmp_path, SealKeys.generate())
+        operator = Operator(store, platforms, folder, SealKeys.generate())
+        shops = operator.shops(*NAMES)
+        with at_work(folder, kafka.bootstrap, prefix, operator) as stage:
+            yield stage, dict(zip(NAMES, shops, strict=True))
         assert platforms.ledger.violations() == []
+        assert platforms.ledger.repeats() == {}
 
 
 @pytest.fixture
-def shops(operator: Operator) -> list[Shop]:
-    """Provide two shops of two organizations."""
-    return [operator.shop("house"), operator.shop("garden")]
+def stage(running: tuple[Stage, dict[str, Shop]]) -> Stage:
+    """Provide all processes, and platforms that do what they do by themselves."""
+    running[0].operator.platforms.script.clear()
+    return running[0]
 
 
 @pytest.fixture
-def stage(
-    operator: Operator,
-    shops: list[Shop],  # noqa: ARG001 - known from the start
-    tmp_path: Path,
-    kafka: KafkaCluster,
-    topic_prefix: str,
-) -> Iterator[Stage]:
-    """Provide all processes at work."""
-    with at_work(tmp_path, kafka.bootstrap, topic_prefix, operator) as running:
-        yield running
+def shops(running: tuple[Stage, dict[str, Shop]]) -> dict[str, Shop]:
+    """Provide the shops by name."""
+    return running[1]
 
 
 def arrivals(stage: Stage, shop: Shop, platform: Platform) -> list[str]:
@@ -57,13 +62,14 @@ def arrivals(stage: Stage, shop: Shop, platform: Platform) -> list[str]:
     )
 
 
-def messages(stage: Stage) -> list[tuple[str, str, str, str]]:
-    """Return what was told of destinations: type, recipient, organization and app, sorted."""
+def messages(stage: Stage, *shops: Shop) -> list[tuple[str, str, str, str]]:
+    """Return what was told of the destinations of shops: type, app, recipient and organization, sorted."""
+    apps = {shop.app for shop in shops}
     query = "SELECT payload, recipient, organization_id FROM outbox WHERE starts_with(payload->>'type', 'forward.')"
     rows = ask(stage.operator.store.owner, query)
     names = ("type", "id")
     told = [(*(row["payload"][name] for name in names), row["recipient"], row["organization_id"]) for row in rows]
-    return sorted(told)
+    return sorted(each for each in told if each[1] in apps)
 
 
 def about(shop: Shop, kind: str) -> list[tuple[str, str, str, str]]:
@@ -71,10 +77,10 @@ def about(shop: Shop, kind: str) -> list[tuple[str, str, str, str]]:
     return [(f"forward.{kind}", shop.app, recipient, shop.organization) for recipient in ("organization", "support")]
 
 
-def test_a_dead_token_holds_up_nobody_else(stage: Stage, shops: list[Shop]) -> None:
+def test_a_dead_token_holds_up_nobody_else(stage: Stage, shops: dict[str, Shop]) -> None:
     """What waits for a new one is sealed and told of once; with a new one all of it is sent."""
-    house, garden = shops
-    operator, ledger = stage.operator, stage.operator.platforms.ledger
+    house, garden = shops["house"], shops["garden"]
+    operator = stage.operator
     old = house.tokens[Platform.META]
     operator.platforms.script.add(DeadToken(), platform=Platform.META, token=old)
     mine, others = [f"h-{number}" for number in range(5)], [f"g-{number}" for number in range(3)]
@@ -83,7 +89,7 @@ def test_a_dead_token_holds_up_nobody_else(stage: Stage, shops: list[Shop]) -> N
     until(lambda: arrivals(stage, house, Platform.TIKTOK) == mine)
     until(lambda: [arrivals(stage, garden, each) for each in Platform] == [others, others])
     until(lambda: stage.readable("forward") == [])
-    until(lambda: messages(stage) == about(house, "paused"))
+    until(lambda: messages(stage, house, garden) == about(house, "paused"))
     assert operator.destinations(house.app) == {"meta": ("paused", "190/463"), "tiktok": ("healthy", "")}
     assert set(operator.destinations(garden.app).values()) == {("healthy", "")}
     parked = b"\n".join(stage.readable("forward-parked"))
@@ -94,16 +100,15 @@ def test_a_dead_token_holds_up_nobody_else(stage: Stage, shops: list[Shop]) -> N
     operator.hand_in("rotate", house, Platform.META, "another-token")
     until(lambda: arrivals(stage, house, Platform.META) == mine)
     until(lambda: operator.destinations(house.app)["meta"] == ("healthy", ""))
-    until(lambda: messages(stage) == about(house, "paused") + about(house, "resumed"))
+    until(lambda: messages(stage, house, garden) == about(house, "paused") + about(house, "resumed"))
     until(lambda: [stage.readable(topic) for topic in ("forward", "forward-parked")] == [[], []])
     assert stage.ends(house.app) == [(each, platform, "sent", "") for each in mine for platform in ("meta", "tiktok")]
-    assert ledger.repeats() == {}
     assert old.encode() not in stage.forward.output_path.read_bytes()
 
 
-def test_a_kill_switch_stops_what_is_sent(stage: Stage, shops: list[Shop]) -> None:
+def test_a_kill_switch_stops_what_is_sent(stage: Stage, shops: dict[str, Shop]) -> None:
     """After it was seen nothing arrives at the platform; once it is lifted, what waited does, in whatever order."""
-    house, garden = shops
+    house, garden = shops["hotel"], shops["school"]
     operator = stage.operator
     stage.buy(house, "before")
     until(lambda: arrivals(stage, house, Platform.META) == ["before"])
@@ -118,12 +123,12 @@ def test_a_kill_switch_stops_what_is_sent(stage: Stage, shops: list[Shop]) -> No
 
     until(is_seen)
     calls = len(operator.platforms.ledger.calls(Platform.META))
-    for shop in shops:
+    for shop in (house, garden):
         stage.buy(shop, "after")
-    until(lambda: all("after" in arrivals(stage, shop, Platform.TIKTOK) for shop in shops))
+    until(lambda: all("after" in arrivals(stage, shop, Platform.TIKTOK) for shop in (house, garden)))
     until(lambda: stage.readable("forward") == [])
     states = {"meta": ("paused", "killed"), "tiktok": ("healthy", "")}
-    until(lambda: [operator.destinations(shop.app) for shop in shops] == [states, states])
+    until(lambda: [operator.destinations(shop.app) for shop in (house, garden)] == [states, states])
     assert len(operator.platforms.ledger.calls(Platform.META)) == calls
 
     operator.told("kill", "off", "platform", "meta", *WHY)
@@ -131,13 +136,12 @@ def test_a_kill_switch_stops_what_is_sent(stage: Stage, shops: list[Shop]) -> No
     until(lambda: arrivals(stage, house, Platform.META) == everything)
     until(lambda: arrivals(stage, garden, Platform.META) == ["after"])
     until(lambda: operator.destinations(house.app)["meta"] == ("healthy", ""))
-    assert operator.platforms.ledger.repeats() == {}
-    assert messages(stage) == []
+    assert messages(stage, house, garden) == []
 
 
-def test_what_waits_of_an_erased_user_is_never_sent(stage: Stage, shops: list[Shop]) -> None:
+def test_what_waits_of_an_erased_user_is_never_sent(stage: Stage, shops: dict[str, Shop]) -> None:
     """A platform is away while somebody is erased; when it is back, it hears of everybody else."""
-    house, _ = shops
+    house = shops["yard"]
     operator = stage.operator
     operator.platforms.script.add(Status(), platform=Platform.META)
     stage.buy(house, "of-eve", app_user_id="eve", email="eve@house.example")
