@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from ingest.consume.beside import run_beside
 from ingest.consume.lanes import Lanes
 from ingest.db.database import DatabaseAway
 from ingest.forward.outcome import Fate
@@ -43,19 +44,9 @@ class ForwardWorker:
     async def run(self) -> None:
         """Forward until `stop`. Raises `Brake`."""
         _log.info("started")
-        lanes = asyncio.ensure_future(self._lanes.run())
-        beside = [asyncio.ensure_future(work()) for work in (self._tell, self._reporter.run, *self._beside)]
         try:
-            await asyncio.wait({lanes, *beside}, return_when=asyncio.FIRST_COMPLETED)
-            self._lanes.stop()
-            await lanes
-            for task in beside:
-                if task.done():
-                    task.result()
+            await run_beside(self._lanes, (self._tell, self._reporter.run, *self._beside))
         finally:
-            for task in (lanes, *beside):
-                task.cancel()
-            await asyncio.gather(lanes, *beside, return_exceptions=True)
             with contextlib.suppress(DatabaseAway):
                 await self._reporter.report()
                 await self._reporter.close()

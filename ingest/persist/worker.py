@@ -7,6 +7,7 @@ from typing import Any, Final
 import structlog
 
 from ingest.clock import Clock
+from ingest.consume.beside import run_beside
 from ingest.consume.figures import lane_samples
 from ingest.consume.lanes import Lanes
 from ingest.persist.figures import row_samples
@@ -52,13 +53,9 @@ class PersistWorker:
     async def run(self) -> None:
         """Persist until `stop`. Raises `Brake`."""
         _log.info("started")
-        beside = [asyncio.create_task(work) for work in (self._tell(), self._erase())]
         try:
-            await self._lanes.run()
+            await run_beside(self._lanes, (self._tell, self._erase))
         finally:
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
             self._progress()
             _log.info("stopped")
 

@@ -26,6 +26,7 @@ class Story:
         self.transport = MemoryTransport()
         self.told: list[tuple[Topic, int]] = []
         self.erasing = False
+        self.eraser_fails = False
         self._poisonous = poisonous
         self._away = away
         first, *lanes = (self._lane(topic) for topic in (Topic.ERASURES, Topic.EVENTS, Topic.CONSENT))
@@ -58,6 +59,8 @@ class Story:
 
     async def _erase(self) -> None:
         self.erasing = True
+        if self.eraser_fails:
+            raise ValueError("a bug")
         try:
             await asyncio.Event().wait()
         finally:
@@ -80,6 +83,14 @@ def test_a_brake_ends_all() -> None:
     with pytest.raises(Brake):
         asyncio.run(story.run({Topic.EVENTS: 1, Topic.CONSENT: POISON_FREE + 1}, until=10**6))
     assert not story.erasing
+
+
+def test_nothing_goes_on_without_the_eraser() -> None:
+    """Whoever is to be erased would stay, and nobody would know: the process ends with its error."""
+    story = Story()
+    story.eraser_fails = True
+    with pytest.raises(ValueError, match="a bug"):
+        asyncio.run(story.run({Topic.EVENTS: 1}, until=10**6))
 
 
 def test_a_stop_while_the_first_waits() -> None:
