@@ -1,52 +1,54 @@
 """`ingest check`: whether a start would go well, and what is configured that should not stay so."""
 
+import os
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
 
 import click
-import psycopg
+import msgspec
 
 from ingest.cli.environment import read_settings
 from ingest.clock import SystemClock
-from ingest.db.database import DatabaseAway
-from ingest.registry.snapshot import RegistryError
-from ingest.registry.toml_file import read_registry
-from ingest.settings import Settings
-from ingest.settings_rules import warnings
+from ingest.settings import SettingsError
+
+if TYPE_CHECKING:
+    from ingest.checks.finding import Finding
+    from ingest.checks.run import Checked
+
+ROLES: Final = ("serve", "persist", "forward", "notify")
 
 
 @click.command()
-def check() -> None:
-    """Check the settings and what they lead to.
+@click.option("--role", type=click.Choice(ROLES), default="serve", show_default=True, help="The process to be started.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def check(*, role: "Checked", as_json: bool) -> None:
+    """Check whether a process would work with the settings in this environment, and change nothing anywhere.
 
-    Prints one line for each finding: exit code 1 where something would not work, 0 where there are warnings alone.
+    Prints one line for each finding, ok, warning or fault: exit code 1 where something would not work, 0 where there
+    are warnings alone.
     """
-    settings = read_settings("tool")
-    for line in warnings(settings):
-        click.echo(f"warning: {line}")
-    faults = list(_faults(settings))
-    for line in faults:
-        click.echo(f"fault: {line}")
+    findings = []
+    for finding in _findings(role):
+        findings.append(finding)
+        if not as_json:
+            click.echo(finding)
+    if as_json:
+        click.echo(msgspec.json.encode({"role": role, "findings": [each._asdict() for each in findings]}))
+    faults = sum(each.level == "fault" for each in findings)
     if faults:
-        raise click.ClickException(f"{len(faults)} of the things that were looked at do not hold up")
-    click.echo("ok")
+        raise click.ClickException(f"{faults} of the things that were looked at do not hold up")
+    if not as_json:
+        click.echo("ok")
 
 
-def _faults(settings: Settings) -> Iterator[str]:
-    if settings.postgres_dsn is None and settings.apps_file is None:
-        yield "neither INGEST_POSTGRES_DSN nor INGEST_APPS_FILE is set: no app would be known"
-    if settings.apps_file is not None:
-        try:
-            read_registry(settings.apps_file, SystemClock().now_ms())
-        except RegistryError as error:
-            yield f"INGEST_APPS_FILE cannot be used: {error}"
-    if settings.postgres_dsn is None:
-        return
-    from ingest.db.migrate import pending  # noqa: PLC0415 - its libraries are for those who migrate
+def _findings(role: "Checked") -> Iterator["Finding"]:
+    from ingest.checks.finding import fault, ok  # noqa: PLC0415 - its libraries are for this command alone
+    from ingest.checks.run import look  # noqa: PLC0415
 
     try:
-        if pending(settings.postgres_dsn.reveal()):
-            yield "the schema of INGEST_POSTGRES_DSN is not up to date; run `ingest migrate`"
-    except DatabaseAway:
-        yield "the database in INGEST_POSTGRES_DSN cannot be reached"
-    except psycopg.errors.InsufficientPrivilege:
-        yield "the role in INGEST_POSTGRES_DSN may not read the schema's version: make it a member of ingest_serving"
+        settings = read_settings(role, os.environ)
+    except SettingsError as error:
+        yield from (fault("settings", line) for line in error.lines)
+        return
+    yield ok("settings", f"the settings hold up for `ingest {role}`")
+    yield from look(settings, role, SystemClock())

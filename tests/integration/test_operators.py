@@ -512,44 +512,6 @@ def test_a_role_without_rights_is_told(command: Run, control_plane: Plane) -> No
         assert "may not do this" in command(args, control_plane.serving).failure()
 
 
-def test_check_tells_what_would_not_work(command: Run, control_plane: Plane, tmp_path: Path) -> None:
-    """Faults end with exit code 1, each in a line of its own; warnings alone do not."""
-    (port,) = free_ports(1)
-    away = f"postgresql://nobody@127.0.0.1:{port}/edge"
-    private = "postgresql://nobody@192.0.2.1/edge"
-
-    good = command(["check"], control_plane.serving)
-    assert good == (0, "ok\n", "")
-    execute(control_plane.owner, "DELETE FROM alembic_version")
-    assert_fault(command(["check"], control_plane.serving), "ingest migrate")
-    execute(control_plane.owner, "REVOKE SELECT ON alembic_version FROM ingest_serving")
-    assert_fault(command(["check"], control_plane.serving), "ingest_serving")
-    execute(control_plane.owner, "DROP TABLE alembic_version")
-    assert_fault(command(["check"], control_plane.owner), "ingest migrate")
-    assert_fault(command(["check"], away), "cannot be reached")
-    assert_fault(command(["check"], None), "no app would be known")
-    assert "sslmode" in command(["check"], private).failure()
-    apps = tmp_path / "apps.toml"
-    apps.write_text('[apps.app_a]\nproject_id = "prj_a"\norganization_id = "org_a"\n')
-    assert command(["check"], None, APPS_FILE=str(apps)) == (0, "ok\n", "")
-    warned = command(["check"], None, APPS_FILE=str(apps), KAFKA_ALLOW_SINGLE_COPY="true")
-    assert (warned.code, warned.out.splitlines()[-1]) == (0, "ok")
-    assert warned.out.startswith("warning: ")
-    apps.write_text("[apps.app_a]\nproject_id = 1\n")
-    assert_fault(command(["check"], None, APPS_FILE=str(apps)), "INGEST_APPS_FILE")
-
-
-def assert_fault(done: Done, *words: str) -> None:
-    """Check that one fault was found, and what it tells."""
-    (fault,) = done.out.splitlines()
-    (line,) = done.err.splitlines()
-    assert done.code == 1
-    assert fault.startswith("fault: ")
-    assert line.startswith("ingest: 1 of")
-    for word in words:
-        assert word in fault
-
-
 def days(plane: Plane) -> list[str]:
     """Return the partitions of the request log."""
     return [

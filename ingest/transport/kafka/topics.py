@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -10,6 +11,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
 
 from ingest.transport.contract import ConfigurationError, Topic, Unavailable
 from ingest.transport.kafka.connection import Connection
+from ingest.transport.kafka.rights import Right, RightsRequest, rights_of
 from ingest.transport.retention import RETENTION_MS
 
 REPLICATION: Final = 3
@@ -82,6 +84,45 @@ async def ensure_topics(connection: Connection, plan: TopicPlan, *, create: bool
         await admin.close()
 
 
+class TopicsFound(NamedTuple):
+    """The topics as they are, of an `inspect_topics`: the states of those that are there, and which are missing.
+
+    `refusal` tells why the missing ones could not be made, and is empty where they could. `rights` are what the account
+    may do with a topic by its name, None where the brokers do not tell.
+    """
+
+    states: tuple[TopicState, ...]
+    missing: tuple[Topic, ...]
+    refusal: str
+    rights: Mapping[str, frozenset[Right] | None]
+
+
+async def inspect_topics(connection: Connection, plan: TopicPlan) -> TopicsFound:
+    """Look at the topics, and have the brokers judge what would be made, without making it. Raises `Unavailable`."""
+    admin = AIOKafkaAdminClient(request_timeout_ms=10_000, **connection.arguments())
+    try:
+        await admin.start()
+        missing = await _missing(admin, plan)
+        there = [topic for topic in Topic if topic not in missing]
+        refusal = ""
+        try:
+            if missing:
+                await _create(admin, plan, missing, validate_only=True)
+        except ConfigurationError as error:
+            refusal = str(error)
+        states = await _describe(admin, plan, there, set()) if there else []
+        if states is None:
+            raise Unavailable("the brokers do not know all topics yet")
+        answer = await admin._send_request(RightsRequest([plan.name(topic) for topic in there]))  # noqa: SLF001 - it has no such question
+        return TopicsFound(tuple(states), tuple(missing), refusal, rights_of(answer))
+    except OSError as error:
+        raise Unavailable("Kafka cannot be reached") from error
+    except KafkaError as error:
+        raise Unavailable(f"Kafka does not answer: {type(error).__name__}") from error
+    finally:
+        await admin.close()
+
+
 async def topic_exists(connection: Connection, name: str) -> bool:
     """Tell whether the brokers have a topic: a client that subscribes to a missing one waits for it a long time.
 
@@ -109,8 +150,11 @@ async def _missing(admin: Any, plan: TopicPlan) -> list[Topic]:
     return [topic for topic in Topic if plan.name(topic) not in known]
 
 
-async def _create(admin: Any, plan: TopicPlan, topics: list[Topic]) -> None:
-    """Create topics with the copies that are promised, never with fewer because a broker happens to be away."""
+async def _create(admin: Any, plan: TopicPlan, topics: list[Topic], *, validate_only: bool = False) -> None:
+    """Create topics with the copies that are promised, never with fewer because a broker happens to be away.
+
+    With `validate_only` the brokers judge whether they would, and make none.
+    """
     brokers = len((await admin.describe_cluster())["brokers"])
     if brokers < REPLICATION and not plan.single_copy:
         raise ConfigurationError(
@@ -127,7 +171,8 @@ async def _create(admin: Any, plan: TopicPlan, topics: list[Topic]) -> None:
         [
             NewTopic(plan.name(topic), plan.partitions, copies, topic_configs={**durable, **_lifetime(topic)})
             for topic in topics
-        ]
+        ],
+        validate_only=validate_only,
     )
     for name, code, *_ in response.topic_errors:
         error = for_code(code)
@@ -145,25 +190,25 @@ def _lifetime(topic: Topic) -> dict[str, str]:
 async def _describe_known(admin: Any, plan: TopicPlan, created: set[Topic]) -> list[TopicState]:
     """Describe the topics once the brokers know all of them: a new one is known to its controller first."""
     deadline = time.monotonic() + KNOWN_S
-    while (states := await _describe(admin, plan, created)) is None:
+    while (states := await _describe(admin, plan, list(Topic), created)) is None:
         if time.monotonic() > deadline:
             raise Unavailable("the brokers do not know all topics yet")
         await asyncio.sleep(_KNOWN_TICK_S)
     return states
 
 
-async def _describe(admin: Any, plan: TopicPlan, created: set[Topic]) -> list[TopicState] | None:
-    """Return the state of every topic, None while a broker that was asked does not know one of them.
+async def _describe(admin: Any, plan: TopicPlan, topics: list[Topic], created: set[Topic]) -> list[TopicState] | None:
+    """Return the state of each of the topics, None while a broker that was asked does not know one of them.
 
     Layout and configuration may come from different brokers, so that knowing the one does not promise the other.
     """
-    names = [plan.name(topic) for topic in Topic]
+    names = [plan.name(topic) for topic in topics]
     layout = {each["topic"]: each["partitions"] for each in await admin.describe_topics(names)}
     configs = await _configs(admin, names)
     if any(not layout.get(name) or name not in configs for name in names):
         return None
     states = []
-    for topic, name in zip(Topic, names, strict=True):
+    for topic, name in zip(topics, names, strict=True):
         partitions, config = layout[name], configs[name]
         replication = min(len(each["replicas"]) for each in partitions)
         in_sync_min = int(config["min.insync.replicas"])
