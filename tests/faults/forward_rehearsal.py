@@ -11,9 +11,9 @@ from tests.faults.forward_scenes import FORWARD_SCENES, SETTINGS
 from tests.faults.forward_stage import End, ForwardScene, forwarding
 from tests.faults.tables import markdown
 
-PEAK_MIB_MAX: Final = 256
-"""What a process needs at rest (about 90 MiB), what brokers send ahead (at most 50 MiB for each of two topics), and two
-batches of 2000 conversions, of less than 15 kB each in all of their forms: never what waits on a topic."""
+PEAK_MIB_MAX: Final = 180
+"""About 90 MiB at rest, 1 MiB that brokers send ahead for each of the partitions of two topics, and two batches of 2000
+conversions, of 10 kB each in all of their forms. What waits on a topic would be more."""
 
 
 class Forwarded(msgspec.Struct, frozen=True):

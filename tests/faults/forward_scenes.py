@@ -84,7 +84,7 @@ async def platform_away_in_a_flood(one: ForwardScene) -> None:
     usual = one.scene.load.events
     one.scene.load.events = FLOOD_EVENTS
     one.platforms.script.add(Status(status=503), platform=Twin.META)
-    await asyncio.sleep(one.scene.stage.pace.pause_s)
+    await asyncio.sleep(one.scene.stage.pace.pause_s / 2)
     one.scene.load.events = usual
     await one.settle(platform=Platform.TIKTOK)
     one.platforms.script.clear()

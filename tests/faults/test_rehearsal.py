@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.consumer_stage import DatabaseStage, with_database
+from tests.faults.forward_rehearsal import forward_table, rehearse_forwarding
 from tests.faults.rehearsal import rehearse, staged, table
 from tests.faults.row_rehearsal import rehearse_rows, row_table
 from tests.faults.stage import Pace, Stage
@@ -23,6 +24,7 @@ SCENES = (
     "byte flipped",
 )
 KEPT_SCENES = ("database killed", "consumer killed", "consumers rebalanced")
+FORWARD_SCENES = ("platform failing", "answers lost", "token dead", "forwarder killed", "forwarding, database killed")
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +38,10 @@ def stage(
 
 
 @pytest.fixture(scope="module")
-def rows(stage: Stage, postgres_programs: None) -> Iterator[DatabaseStage]:  # noqa: ARG001 - needed first
+def database(stage: Stage, postgres_programs: None) -> Iterator[DatabaseStage]:  # noqa: ARG001 - needed first
     """Provide a database beside the brokers."""
-    with with_database(stage) as rows:
-        yield rows
+    with with_database(stage) as database:
+        yield database
 
 
 @pytest.mark.timeout(420)
@@ -59,10 +61,22 @@ def test_nothing_acknowledged_is_lost(stage: Stage, caplog: pytest.LogCaptureFix
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", KEPT_SCENES)
 def test_every_acknowledged_event_is_a_row_once(
-    rows: DatabaseStage, name: str, caplog: pytest.LogCaptureFixture
+    database: DatabaseStage, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever is broken between Kafka and the rows: nothing acknowledged is missing, nothing is doubled."""
     caplog.set_level(logging.CRITICAL, "aiokafka")
-    kept = asyncio.run(rehearse_rows(rows, name))
+    kept = asyncio.run(rehearse_rows(database, name))
     assert kept.is_good, "\n" + row_table([kept])
     assert kept.acknowledged > 0, "\n" + row_table([kept])
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", FORWARD_SCENES)
+def test_every_acknowledged_conversion_is_sent_once(
+    database: DatabaseStage, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is broken on the way to the platforms: each takes all, and again only what it was not known to have."""
+    caplog.set_level(logging.CRITICAL, "aiokafka")
+    forwarded = asyncio.run(rehearse_forwarding(database, name))
+    assert forwarded.is_good, "\n" + forward_table([forwarded])
+    assert forwarded.acknowledged > 0, "\n" + forward_table([forwarded])
