@@ -238,8 +238,8 @@ def advertising_ids() -> Iterator[Attempt]:
                 ]
         zeros = dict.fromkeys(FAMILIES[Family.ADVERTISING], ZERO_ID)
         events.append(_event(event_id=f"zero:{number}", **said, **zeros, properties={**zeros, "note": f"of {ZERO_ID}"}))
-    for begin in range(0, len(events), 500):
-        yield Attempt("advertising ids", 202, _batch(*events[begin : begin + 500]))
+    for begin in range(0, len(events), 100):
+        yield Attempt("advertising ids", 202, _batch(*events[begin : begin + 100]))
     agent = f"App/1.0 ({device_id(0)}; {ZERO_ID})"
     yield Attempt("agent", 202, _batch(_event(idfv=device_id(0))), headers={"User-Agent": agent})
     yield Attempt("agent", 202, _batch(_event(), gaid=device_id(0)), headers={"User-Agent": agent})
